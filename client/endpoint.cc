@@ -57,9 +57,7 @@ bool IsHost(absl::string_view text) {
 }  // namespace
 
 Connection::Connection(std::string host_and_port, int answer_bytes_max)
-    : address(std::move(host_and_port)),
-      channel(MakeChannel(address, answer_bytes_max)),
-      kv(etcdserverpb::KV::NewStub(channel)) {}
+    : address(std::move(host_and_port)), channel(MakeChannel(address, answer_bytes_max)) {}
 
 ConnectAttempt::ConnectAttempt(Endpoint* endpoint, MonotonicTime deadline)
     : endpoint_(endpoint), deadline_(deadline), connection_(endpoint->Current()) {

@@ -22,7 +22,6 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "client/clock.h"
-#include "proto/etcd/rpc.grpc.pb.h"
 
 namespace raftkv::client {
 
@@ -32,7 +31,6 @@ struct Connection {
 
   const std::string address;  // host:port
   std::shared_ptr<grpc::Channel> channel;
-  std::unique_ptr<etcdserverpb::KV::Stub> kv;  // used by the load generator only
 };
 
 class Endpoint {

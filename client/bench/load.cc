@@ -1,17 +1,15 @@
 #include "client/bench/load.h"
 
-#include <grpcpp/alarm.h>
-#include <grpcpp/client_context.h>
-#include <grpcpp/completion_queue.h>
-#include <grpcpp/create_channel.h>
-#include <grpcpp/security/credentials.h>
+#include <poll.h>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <climits>
+#include <cstdlib>
+#include <ctime>
+#include <functional>
 #include <memory>
-#include <optional>
+#include <queue>
 #include <thread>
 #include <utility>
 
@@ -19,19 +17,23 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "client/bench/http2_channel.h"
 #include "client/endpoint.h"
 #include "client/failure.h"
 #include "client/raftkv.h"
-#include "proto/etcd/rpc.grpc.pb.h"
+#include "proto/etcd/rpc.pb.h"
 
 namespace raftkv::client {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 using Verb = LoadOptions::Verb;
+using Channels = std::vector<std::unique_ptr<Http2Channel>>;
 
 // A worker pauses after a failure, so that rejected connections do not become a busy loop.
-constexpr absl::Duration kPause = absl::Milliseconds(10);
+constexpr std::chrono::milliseconds kPause{10};
+// How often calls that take too long are looked for.
+constexpr std::chrono::milliseconds kTick{50};
 // One transaction of WriteMissingKeys. etcd allows 128 operations and 1.5 MiB by default.
 constexpr int kFillKeys = 64;
 constexpr int kFillBytes = 512 << 10;
@@ -122,12 +124,21 @@ struct Tally {
   std::map<std::string, uint64_t> errors;
 };
 
+class Worker;
+
+// The workers of a thread that wait for a point of time. The earliest is first.
+struct Alarm {
+  Clock::time_point at;
+  Worker* worker;
+  bool operator>(const Alarm& other) const { return at > other.at; }
+};
+using Alarms = std::priority_queue<Alarm, std::vector<Alarm>, std::greater<>>;
+
 // Starts an operation, and the next one whenever one completes. Used by one thread.
-class Worker {
+class Worker : public Http2Channel::Call {
  public:
-  Worker(Run& run, Tally& tally, Connection& connection, grpc::CompletionQueue& queue,
-         uint64_t seed)
-      : run_(run), tally_(tally), connection_(connection), queue_(queue), random_(seed) {
+  Worker(Run& run, Tally& tally, Http2Channel& channel, Alarms& alarms, uint64_t seed)
+      : run_(run), tally_(tally), channel_(channel), alarms_(alarms), random_(seed) {
     const std::string value(run.options.val_size, 'v');
     put_.set_value(value);
     range_.set_serializable(run.options.serializable);
@@ -147,42 +158,49 @@ class Worker {
       started_ = run_.TakeTurn(now);
       if (started_ >= run_.phases.measure_to) return false;
       if (started_ > now) {
-        state_ = State::kAwaitsTurn;
-        Wait(absl::FromChrono(started_ - now));
+        Await(State::kAwaitsTurn, started_);
         return true;
       }
     }
     return StartNow();
   }
 
-  // Handles an event of the completion queue. Returns false if this worker is done.
-  bool OnEvent() {
-    switch (std::exchange(state_, State::kCalls)) {
-      case State::kPauses:
-        return Start();
-      case State::kAwaitsTurn:
-        if (run_.options.late_turns == LoadOptions::LateTurns::kDropped) started_ = Clock::now();
-        return StartNow();
-      case State::kCalls:
-        break;
+  // The call has ended. Returns false if this worker is done.
+  bool OnCallEnd() {
+    state_ = State::kIdle;
+    grpc::Status status = this->status();
+    if (status.ok() && !ParseAnswer()) {
+      status = {grpc::StatusCode::INTERNAL, "malformed answer"};
     }
-    if (verb_ == Verb::kTxn && status_.ok() && !RecordRevision()) {
+    if (verb_ == Verb::kTxn && status.ok() && !RecordRevision()) {
       if (run_.over(Clock::now())) return false;
       Send();
       return true;
     }
-    Record(Clock::now());
-    if (status_.ok()) return Start();
-    state_ = State::kPauses;
-    Wait(kPause);
+    const Clock::time_point now = Clock::now();
+    Record(status, now);
+    if (status.ok()) return Start();
+    Await(State::kPauses, now + kPause);
     return true;
   }
 
- private:
-  enum class State { kCalls, kPauses, kAwaitsTurn };
+  // What it waited for has come. Returns false if this worker is done.
+  bool OnAlarm() {
+    if (std::exchange(state_, State::kIdle) == State::kPauses) return Start();
+    if (run_.options.late_turns == LoadOptions::LateTurns::kDropped) started_ = Clock::now();
+    return StartNow();
+  }
 
-  void Wait(absl::Duration duration) {
-    alarm_.Set(&queue_, absl::ToChronoTime(absl::Now() + duration), this);
+  void CancelIfLate(Clock::time_point now) {
+    if (state_ == State::kCalls && now - sent_at_ >= timeout_) channel_.Cancel(this);
+  }
+
+ private:
+  enum class State { kIdle, kCalls, kPauses, kAwaitsTurn };
+
+  void Await(State state, Clock::time_point at) {
+    state_ = state;
+    alarms_.push({at, this});
   }
 
   bool StartNow() {
@@ -203,8 +221,8 @@ class Worker {
   }
 
   void Send() {
-    context_.emplace();
-    context_->set_deadline(absl::ToChronoTime(absl::Now() + run_.options.request_timeout));
+    state_ = State::kCalls;
+    sent_at_ = Clock::now();
     switch (verb_) {
       case Verb::kPut:
       case Verb::kMix:
@@ -213,31 +231,30 @@ class Worker {
             txn_.mutable_success(i)->mutable_request_put()->set_key(
                 KeyOf(run_.options, number_ + static_cast<uint64_t>(i)));
           }
-          return SendTxn();
+          return channel_.Start(this, kTxnMethod, txn_);
         }
         if (run_.options.timed_values) StampValue();
         put_.set_key(KeyOf(run_.options, number_));
-        put_call_ = connection_.kv->AsyncPut(&*context_, put_, &queue_);
-        return put_call_->Finish(&put_response_, &status_, this);
+        return channel_.Start(this, "/etcdserverpb.KV/Put", put_);
       case Verb::kGet:
         range_.set_key(KeyOf(run_.options, number_));
         if (keys_ > 1) {
           range_.set_range_end(After(run_.options, number_ + static_cast<uint64_t>(keys_) - 1));
         }
-        range_call_ = connection_.kv->AsyncRange(&*context_, range_, &queue_);
-        return range_call_->Finish(&range_response_, &status_, this);
+        return channel_.Start(this, "/etcdserverpb.KV/Range", range_);
       case Verb::kTxn:
         txn_.mutable_compare(0)->set_key(KeyOf(run_.options, number_));
         txn_.mutable_compare(0)->set_mod_revision(run_.revisions[number_].load());
         txn_.mutable_success(0)->mutable_request_put()->set_key(KeyOf(run_.options, number_));
         txn_.mutable_failure(0)->mutable_request_range()->set_key(KeyOf(run_.options, number_));
-        return SendTxn();
+        return channel_.Start(this, kTxnMethod, txn_);
     }
   }
 
-  void SendTxn() {
-    txn_call_ = connection_.kv->AsyncTxn(&*context_, txn_, &queue_);
-    txn_call_->Finish(&txn_response_, &status_, this);
+  bool ParseAnswer() {
+    if (verb_ == Verb::kGet) return Parse(&range_response_);
+    if (verb_ == Verb::kTxn || keys_ > 1) return Parse(&txn_response_);
+    return Parse(&put_response_);
   }
 
   void StampValue() {
@@ -257,13 +274,13 @@ class Worker {
     return txn_response_.succeeded();
   }
 
-  void Record(Clock::time_point now) {
+  void Record(const grpc::Status& status, Clock::time_point now) {
     const bool measured = now >= run_.phases.measure_from && now < run_.phases.measure_to;
-    if (!status_.ok()) {
+    if (!status.ok()) {
       if (!measured && !run_.fill) return;
       run_.errors.fetch_add(1, std::memory_order_relaxed);
       const char* const method = keys_ > 1 && verb_ == Verb::kPut ? "KV.Txn" : NameOf(verb_);
-      ++tally_.errors[std::string(ToError(status_, connection_.address, method).message())];
+      ++tally_.errors[std::string(ToError(status, channel_.address(), method).message())];
     } else if (measured) {
       const uint64_t before = run_.ops.fetch_add(1, std::memory_order_relaxed);
       if (run_.options.total > 0 && before >= run_.options.total) return;
@@ -274,79 +291,129 @@ class Worker {
     }
   }
 
+  static constexpr char kTxnMethod[] = "/etcdserverpb.KV/Txn";
+
   Run& run_;
   Tally& tally_;
-  Connection& connection_;
-  grpc::CompletionQueue& queue_;
+  Http2Channel& channel_;
+  Alarms& alarms_;
   Random random_;
   const int keys_ = run_.options.keys_per_operation;
-  Clock::time_point started_;
-  Verb verb_ = run_.verb;  // of the current operation
-  uint64_t number_ = 0;    // the current key's
-  State state_ = State::kCalls;
-  grpc::Alarm alarm_;
-  std::optional<grpc::ClientContext> context_;
-  grpc::Status status_;
+  const Clock::duration timeout_ = absl::ToChronoNanoseconds(run_.options.request_timeout);
+  Clock::time_point started_;  // the operation
+  Clock::time_point sent_at_;  // the call
+  Verb verb_ = run_.verb;      // of the current operation
+  uint64_t number_ = 0;        // the current key's
+  State state_ = State::kIdle;
   etcdserverpb::PutRequest put_;
   etcdserverpb::PutResponse put_response_;
-  std::unique_ptr<grpc::ClientAsyncResponseReader<etcdserverpb::PutResponse>> put_call_;
   etcdserverpb::RangeRequest range_;
   etcdserverpb::RangeResponse range_response_;
-  std::unique_ptr<grpc::ClientAsyncResponseReader<etcdserverpb::RangeResponse>> range_call_;
   etcdserverpb::TxnRequest txn_;
   etcdserverpb::TxnResponse txn_response_;
-  std::unique_ptr<grpc::ClientAsyncResponseReader<etcdserverpb::TxnResponse>> txn_call_;
 };
 
-// Runs the workers first, first + stride, first + 2 * stride, ... until all are done.
-void Drive(Run& run, const std::vector<std::unique_ptr<Connection>>& connections, int first,
-           int stride, Tally& tally) {
-  grpc::CompletionQueue queue;
-  std::vector<std::unique_ptr<Worker>> workers;
-  size_t running = 0;
-  for (int i = first; i < run.options.clients; i += stride) {
-    // Workers and connections are divided in the same way, so with enough connections no two
-    // threads share one.
-    Connection& connection = *connections[i % connections.size()];
-    workers.push_back(std::make_unique<Worker>(run, tally, connection, queue, i));
-    if (workers.back()->Start()) ++running;
+// Drives the workers of one thread, and the channels that only these use.
+class Driver {
+ public:
+  // The thread with this number, of so many.
+  Driver(Run& run, const Channels& channels, size_t number, size_t threads, Tally& tally) {
+    for (size_t i = number; i < channels.size(); i += threads) channels_.push_back(&*channels[i]);
+    for (size_t i = 0; i < static_cast<size_t>(run.options.clients); ++i) {
+      const size_t channel = i % channels.size();
+      if (channel % threads != number) continue;
+      workers_.push_back(std::make_unique<Worker>(run, tally, *channels[channel], alarms_, i));
+    }
   }
-  void* tag = nullptr;
-  bool ok = false;
-  while (running > 0 && queue.Next(&tag, &ok)) {
-    if (!static_cast<Worker*>(tag)->OnEvent()) --running;
-  }
-  queue.Shutdown();
-  while (queue.Next(&tag, &ok)) {
-  }
-}
 
-absl::StatusOr<std::vector<std::unique_ptr<Connection>>> ConnectAll(const LoadOptions& options) {
-  std::vector<std::unique_ptr<Connection>> connections;
-  const auto deadline = absl::ToChronoTime(absl::Now() + options.dial_timeout);
+  // Until all workers are done.
+  void Drive() {
+    for (const auto& worker : workers_) {
+      if (worker->Start()) ++running_;
+    }
+    while (running_ > 0) {
+      for (Http2Channel* channel : channels_) channel->Flush();
+      if (!HandleEnded()) ReceiveWhatArrives();
+      HandleEnded();
+      HandleTime();
+    }
+  }
+
+ private:
+  // Returns whether a call had ended.
+  bool HandleEnded() {
+    for (Http2Channel* channel : channels_) channel->TakeEnded(&ended_);
+    for (Http2Channel::Call* call : ended_) {
+      if (!static_cast<Worker*>(call)->OnCallEnd()) --running_;
+    }
+    const bool any = !ended_.empty();
+    ended_.clear();
+    return any;
+  }
+
+  // Waits until something arrives, or until it is time for something else.
+  void ReceiveWhatArrives() {
+    polled_.clear();
+    for (Http2Channel* channel : channels_) {
+      const auto events = static_cast<int16_t>(channel->WantsToWrite() ? POLLIN | POLLOUT : POLLIN);
+      polled_.push_back({channel->fd(), events, 0});
+    }
+    const Clock::time_point until =
+        alarms_.empty() ? next_tick_ : std::min(next_tick_, alarms_.top().at);
+    const auto left = std::max<Clock::duration>(until - Clock::now(), {});
+    const timespec timeout = absl::ToTimespec(absl::FromChrono(left));
+    if (ppoll(polled_.data(), polled_.size(), &timeout, nullptr) <= 0) return;
+    for (size_t i = 0; i < channels_.size(); ++i) {
+      if ((polled_[i].revents & ~POLLOUT) != 0) channels_[i]->Receive();
+    }
+  }
+
+  void HandleTime() {
+    const Clock::time_point now = Clock::now();
+    while (!alarms_.empty() && alarms_.top().at <= now) {
+      Worker* const worker = alarms_.top().worker;
+      alarms_.pop();
+      if (!worker->OnAlarm()) --running_;
+    }
+    if (now < next_tick_) return;
+    next_tick_ = now + kTick;
+    for (const auto& worker : workers_) worker->CancelIfLate(now);
+  }
+
+  std::vector<Http2Channel*> channels_;
+  Alarms alarms_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  int running_ = 0;
+  std::vector<Http2Channel::Call*> ended_;
+  std::vector<pollfd> polled_;
+  Clock::time_point next_tick_ = Clock::now() + kTick;
+};
+
+absl::StatusOr<Channels> ConnectAll(const LoadOptions& options) {
+  Channels channels;
+  const absl::Time deadline = absl::Now() + options.dial_timeout;
   for (int i = 0; i < options.conns; ++i) {
     const auto address = ParseEndpoint(options.endpoints[i % options.endpoints.size()]);
     if (!address.ok()) return address.status();
-    connections.push_back(std::make_unique<Connection>(*address));
-    connections.back()->channel->GetState(/*try_to_connect=*/true);
-    if (!connections.back()->channel->WaitForConnected(deadline)) {
+    channels.push_back(std::make_unique<Http2Channel>(*address, options.request_timeout));
+    if (!channels.back()->Connect(deadline - absl::Now()).ok()) {
       return absl::UnavailableError(absl::StrCat("cannot connect to ", *address));
     }
   }
-  return connections;
+  return channels;
 }
 
-void RunThreads(Run& run, const std::vector<std::unique_ptr<Connection>>& connections,
+void RunThreads(Run& run, const Channels& channels,
                 const std::function<void(const LoadProgress&)>& progress, LoadReport* report) {
   // A second thread only on machines with four or more processors: the service needs some too.
-  const int threads =
-      std::thread::hardware_concurrency() >= 4 ? std::min(2, run.options.clients) : 1;
+  const size_t threads =
+      std::thread::hardware_concurrency() >= 4 ? std::min<size_t>(2, channels.size()) : 1;
   std::vector<Tally> tallies(threads);
-  std::atomic<int> running{threads};
+  std::atomic<size_t> running{threads};
   std::vector<std::thread> pool;
-  for (int i = 0; i < threads; ++i) {
+  for (size_t i = 0; i < threads; ++i) {
     pool.emplace_back([&, i] {
-      Drive(run, connections, i, threads, tallies[i]);
+      Driver(run, channels, i, threads, tallies[i]).Drive();
       --running;
       running.notify_all();
     });
@@ -377,8 +444,7 @@ absl::Status StoppedEarly() {
 }
 
 // Writes all keys if some are missing: gets of keys that do not exist would be too fast.
-absl::Status WriteMissingKeys(const LoadOptions& options,
-                              const std::vector<std::unique_ptr<Connection>>& connections) {
+absl::Status WriteMissingKeys(const LoadOptions& options, const Channels& channels) {
   const auto client = Client::Connect({.endpoints = options.endpoints,
                                        .dial_timeout = options.dial_timeout,
                                        .request_timeout = options.request_timeout});
@@ -398,7 +464,7 @@ absl::Status WriteMissingKeys(const LoadOptions& options,
     wide.keys_per_operation = keys;
     report = {};
     Run run{.options = wide, .verb = Verb::kPut, .fill = true, .phases = {}};
-    RunThreads(run, connections, nullptr, &report);
+    RunThreads(run, channels, nullptr, &report);
     if (run.stopped()) return StoppedEarly();
     if (report.errors == 0) return absl::OkStatus();
   }
@@ -438,10 +504,10 @@ Reachability CheckReachability(const std::vector<std::string>& endpoints,
 
 absl::StatusOr<LoadReport> RunLoad(const LoadOptions& options,
                                    const std::function<void(const LoadProgress&)>& progress) {
-  auto connections = ConnectAll(options);
-  if (!connections.ok()) return connections.status();
+  const auto channels = ConnectAll(options);
+  if (!channels.ok()) return channels.status();
   if (options.verb == Verb::kGet || options.verb == Verb::kMix) {
-    const absl::Status filled = WriteMissingKeys(options, *connections);
+    const absl::Status filled = WriteMissingKeys(options, *channels);
     if (!filled.ok()) return filled;
   }
   Phases phases;
@@ -450,7 +516,7 @@ absl::StatusOr<LoadReport> RunLoad(const LoadOptions& options,
   Run run{.options = options, .verb = options.verb, .fill = false, .phases = phases};
   LoadReport report;
   report.seconds = absl::ToDoubleSeconds(options.duration);
-  RunThreads(run, *connections, progress, &report);
+  RunThreads(run, *channels, progress, &report);
   if (run.stopped() || run.reached_total()) {
     const Clock::time_point end = std::min(run.end, phases.measure_to);
     if (end <= phases.measure_from) return StoppedEarly();

@@ -1,15 +1,15 @@
 // The load generator of `raftkv bench`, against any etcd v3 service. Each of `clients` workers has
 // at most one request in flight, and starts the next one when that is answered. The workers share
-// `conns` connections, which go to the endpoints in turn. One or two threads drive all workers
-// through completion queues. A worker always uses the same connection. Nothing is retried; failures
-// are counted by message.
+// `conns` connections (http2_channel.h), which go to the endpoints in turn. One or two threads
+// drive all workers. A worker always uses the same connection. Nothing is retried; failures are
+// counted by message.
 //
 // A txn operation puts a key on the condition that nobody has written it since the benchmark last
 // saw it. If somebody has, it reads the key's revision and tries again. All attempts together are
 // one operation.
 //
 // Operations that complete within `duration` after the warm-up are measured. Latency is the time
-// from starting an operation to taking its completion off the queue. With a `rate`, a worker waits
+// from starting an operation to handling the end of its last call. With a `rate`, a worker waits
 // for its turn before it starts an operation. If the service falls behind the rate, `late_turns`
 // says what happens to the turns for which no worker was free.
 #ifndef RAFTKV_CLIENT_BENCH_LOAD_H_

@@ -1,6 +1,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
@@ -11,10 +14,12 @@
 #include <thread>
 
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "client/bench/histogram.h"
 #include "client/bench/load.h"
 #include "client/cli/cli.h"
+#include "glog/logging.h"
 #include "tests/client/cli_fixture.h"
 #include "tests/client/fake_server.h"
 
@@ -257,6 +262,126 @@ TEST(Load, FailuresAreCountedByMessageAndNotAsOperations) {
   EXPECT_GT(report->errors, 0u);
   ASSERT_EQ(report->errors_by_message.size(), 1u);
   EXPECT_EQ(report->errors_by_message.begin()->first, "etcdserver: no leader");
+}
+
+// The server answers every tenth call too late.
+TEST(Load, ACallThatTakesTooLongFailsAndTheOthersGoOn) {
+  FakeServer server;
+  std::atomic<int> calls{0};
+  server.before = [&](grpc::ServerContext*) {
+    if (++calls % 10 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    return grpc::Status::OK;
+  };
+  LoadOptions options = Short(LoadOptions::Verb::kPut, {server.address()});
+  options.request_timeout = absl::Milliseconds(50);
+  options.duration = absl::Seconds(1);
+  const auto report = RunLoad(options, NoProgress);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_GT(report->latency.count(), 0u);
+  EXPECT_GT(report->errors, 0u);
+  EXPECT_LT(report->latency.max(), 300'000);
+  ASSERT_EQ(report->errors_by_message.size(), 1u);
+  EXPECT_THAT(report->errors_by_message.begin()->first, HasSubstr("Deadline Exceeded"));
+}
+
+// Accepts connections and HTTP/2's settings, and answers nothing else.
+class SilentServer {
+ public:
+  SilentServer() {
+    sockaddr_in address = {};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof(address);
+    PCHECK(bind(listener_, reinterpret_cast<sockaddr*>(&address), size) == 0);
+    PCHECK(listen(listener_, 64) == 0);
+    PCHECK(getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size) == 0);
+    address_ = absl::StrCat("127.0.0.1:", ntohs(address.sin_port));
+    thread_ = std::thread([this] {
+      for (int fd = 0; (fd = accept(listener_, nullptr, nullptr)) >= 0;) {
+        const char settings[] = {0, 0, 0, 4, 0, 0, 0, 0, 0};
+        PCHECK(send(fd, settings, sizeof(settings), 0) == sizeof(settings));
+        accepted_.push_back(fd);
+      }
+    });
+  }
+  ~SilentServer() {
+    shutdown(listener_, SHUT_RDWR);
+    thread_.join();
+    for (const int fd : accepted_) close(fd);
+    close(listener_);
+  }
+  const std::string& address() const { return address_; }
+
+ private:
+  const int listener_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  std::string address_;
+  std::vector<int> accepted_;
+  std::thread thread_;
+};
+
+TEST(Load, AServiceThatAnswersNothingIsNotWaitedForLonger) {
+  const SilentServer server;
+  LoadOptions options = Short(LoadOptions::Verb::kPut, {server.address()});
+  options.request_timeout = absl::Milliseconds(50);
+  options.duration = absl::Seconds(1);
+  const auto report = RunLoad(options, NoProgress);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(report->latency.count(), 0u);
+  EXPECT_GT(report->errors, 6u) << "each worker goes on";
+  ASSERT_EQ(report->errors_by_message.size(), 1u);
+  EXPECT_THAT(report->errors_by_message.begin()->first, HasSubstr("Deadline Exceeded"));
+}
+
+TEST(Load, ALostConnectionIsOpenedAgain) {
+  FakeServer server;
+  LoadOptions options = Short(LoadOptions::Verb::kPut, {server.address()});
+  options.duration = absl::Hours(1);
+  std::atomic<bool> stop{false};
+  options.stop = &stop;
+  std::thread restart([&] {
+    ASSERT_TRUE(server.AwaitCalls(100));
+    server.Stop();
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    server.Start();
+    EXPECT_TRUE(server.AwaitCalls(server.calls + 100));
+    stop = true;
+  });
+  const auto report = RunLoad(options, NoProgress);
+  restart.join();
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_GT(report->errors, 0u);
+  EXPECT_GT(report->latency.count(), 100u);
+  for (const auto& [message, count] : report->errors_by_message) {
+    EXPECT_THAT(message, StartsWith("connection to " + server.address() + " lost: "));
+  }
+}
+
+TEST(Load, TheTextOfAnErrorIsDecoded) {
+  FakeServer server;
+  server.before = [](grpc::ServerContext*) {
+    return grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "etcdserver: 100 % \"größer\"\n%zz");
+  };
+  const auto report = RunLoad(Short(LoadOptions::Verb::kPut, {server.address()}), NoProgress);
+  ASSERT_TRUE(report.ok()) << report.status();
+  ASSERT_EQ(report->errors_by_message.size(), 1u);
+  EXPECT_EQ(report->errors_by_message.begin()->first, "etcdserver: 100 % \"größer\"\n%zz");
+}
+
+// More than HTTP/2 allows in one frame, or before the first window update.
+TEST(Load, LargeValuesAndLargeAnswers) {
+  FakeServer server;
+  auto* const kv = server.range_response.add_kvs();
+  kv->set_key("k");
+  kv->set_value(std::string(5 << 20, 'v'));
+  server.range_response.set_count(5);
+  LoadOptions options = Short(LoadOptions::Verb::kMix, {server.address()});
+  options.val_size = 1 << 20;
+  const auto report = RunLoad(options, NoProgress);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(report->errors, 0u);
+  EXPECT_GT(report->gets.count(), 0u);
+  EXPECT_GT(report->puts.count(), 0u);
+  EXPECT_EQ(server.put_request.value().size(), 1u << 20);
 }
 
 TEST(Load, NoReachableEndpointIsAnError) {

@@ -123,8 +123,8 @@ void Links::Run() {
       link = Carry(&*link) ? std::next(link) : Close(link);
     }
     if (!links_.empty()) links_.splice(links_.end(), links_, links_.begin());
-    // A slow connection gets one slice in each pass. With a wait after each pass, it would be slower
-    // than its rate whenever this thread has to wait for a processor.
+    // A slow connection gets one slice in each pass. With a wait after each pass, it would be
+    // slower than its rate whenever this thread has to wait for a processor.
     if (!std::exchange(moved_, false)) Wait();
   }
 }

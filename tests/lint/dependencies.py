@@ -55,7 +55,7 @@ MODULES = {
     # storage/backup: the file of a backup; it needs no database.
     "client/": "config/edit_distance.h config/process.h config/url.h config/version.h proto/etcd/ "
                "storage/backup/ storage/base/files.h storage/base/monotonic_time.h "
-               "lib:protobuf lib:grpc lib:glog lib:cli lib:json lib:boost",
+               "lib:protobuf lib:grpc lib:glog lib:cli lib:json lib:boost lib:nghttp2",
     "tests/": "config/ proto/ storage/ server/ client/ tests/ "
               "lib:protobuf lib:grpc lib:glog lib:cli lib:json lib:gtest lib:nghttp2",
     "tests/storage/": "config/ proto/ storage/ server/ tests/ "
