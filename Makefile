@@ -2,7 +2,7 @@
 # `make` without a target lists the targets, each with the text after its ##.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build pgo run test soak sim mutants fuzz compat bench instructions microbench overload growth steady failover catch-up hostile docker asan tsan fmt lint clean
+.PHONY: help build pgo run test soak sim mutants fuzz compat bench account instructions microbench overload growth steady failover catch-up hostile docker asan tsan fmt lint clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s%s\n", $$1, $$2}' Makefile
@@ -41,6 +41,10 @@ compat: ## client libraries of etcd in five languages while members die; answers
 
 bench: ## measure raftkv, etcd and bare replication; WRITE=1: into docs/benchmarks.md
 	@.ci/install-deps build test $(if $(WRITE),bench) && $(if $(WRITE),/usr/bin/python3 )tests/bench/run $(if $(WRITE),--write)
+
+account: ## where the CPU time of a request goes, by perf (LOAD="put --clients 256")
+	@.ci/install-deps build account && .ci/build release raftkv-server raftkv && \
+	  tests/bench/account $(or $(LOAD),put --clients 256)
 
 instructions: ## count the instructions of each kind of request, and compare; WRITE=1: replace the counts
 	@.ci/install-deps build instructions && .ci/build release instructions_bench && tests/bench/instructions $(if $(WRITE),--write)

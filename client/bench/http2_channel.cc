@@ -22,10 +22,13 @@
 namespace raftkv::client {
 namespace {
 
-constexpr size_t kPrefixBytes = 5;  // of a message: not compressed, and its size
+constexpr size_t kPrefixBytes = 5;  // of each message in gRPC: a flag, and the size
 constexpr size_t kReadBytes = 64 << 10;
-constexpr size_t kOutBytes = 256 << 10;       // in frames before they are sent
+constexpr size_t kOutBytes = 256 << 10;       // of frames that wait for the socket
 constexpr uint32_t kWindowBytes = 64u << 20;  // that a service may send before it is read
+// A service that has vanished is noticed after this time, even without a call's timeout.
+constexpr int kVanishedMs = 13'000;
+constexpr int64_t kTimeoutMaxMs = 99'999'999;  // gRPC allows eight digits
 
 nghttp2_nv HeaderField(absl::string_view name, absl::string_view value) {
   return {reinterpret_cast<uint8_t*>(const_cast<char*>(name.data())),
@@ -101,13 +104,7 @@ struct Http2Channel::Callbacks {
     return 0;
   }
 
-  // The service has announced that it stops, so no call may begin.
-  static int OnNotSent(nghttp2_session* /*session*/, const nghttp2_frame* frame, int /*error*/,
-                       void* user) {
-    if (frame->hd.type != NGHTTP2_HEADERS) return 0;
-    return OnClose(nullptr, frame->hd.stream_id, NGHTTP2_REFUSED_STREAM, user);
-  }
-
+  // Also for a request that nghttp2 does not send, because the service has announced that it stops.
   static int OnClose(nghttp2_session* /*session*/, int32_t stream, uint32_t error, void* user) {
     if (Call* const call = Find(user, stream)) static_cast<Http2Channel*>(user)->OnEnd(call, error);
     return 0;
@@ -122,7 +119,8 @@ bool Http2Channel::Call::Parse(google::protobuf::MessageLite* response) const {
 
 Http2Channel::Http2Channel(std::string address, absl::Duration timeout)
     : address_(std::move(address)),
-      timeout_(absl::StrCat(std::max<int64_t>(absl::ToInt64Milliseconds(timeout), 1), "m")) {}
+      timeout_(absl::StrCat(
+          std::clamp<int64_t>(absl::ToInt64Milliseconds(timeout), 1, kTimeoutMaxMs), "m")) {}
 
 Http2Channel::~Http2Channel() { Lose("closed"); }
 
@@ -142,8 +140,11 @@ absl::Status Http2Channel::Resolve() {
 absl::Status Http2Channel::Connect(absl::Duration timeout) {
   const absl::Time deadline = absl::Now() + timeout;
   absl::Status status = Resolve();
+  int left = 0;  // addresses of the name
+  for (const addrinfo* each = resolved_.get(); each != nullptr; each = each->ai_next) ++left;
   for (target_ = resolved_.get(); target_ != nullptr; target_ = target_->ai_next) {
-    status = AwaitSettings(deadline);
+    const absl::Time now = absl::Now();
+    status = AwaitSettings(now + (deadline - now) / left--);
     if (status.ok()) return status;
   }
   return status;
@@ -172,6 +173,7 @@ bool Http2Channel::Open() {
   if (fd_ < 0) return false;
   const int yes = 1;
   setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
+  setsockopt(fd_, IPPROTO_TCP, TCP_USER_TIMEOUT, &kVanishedMs, sizeof(kVanishedMs));
   if (connect(fd_, target_->ai_addr, target_->ai_addrlen) != 0 && errno != EINPROGRESS) {
     close(std::exchange(fd_, -1));
     return false;
@@ -183,7 +185,6 @@ bool Http2Channel::Open() {
   nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, Callbacks::OnData);
   nghttp2_session_callbacks_set_on_header_callback(callbacks, Callbacks::OnHeader);
   nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, Callbacks::OnFrame);
-  nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks, Callbacks::OnNotSent);
   nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, Callbacks::OnClose);
   nghttp2_session_client_new(&session_, callbacks, this);
   nghttp2_session_callbacks_del(callbacks);
@@ -196,6 +197,10 @@ bool Http2Channel::Open() {
 
 void Http2Channel::Start(Call* call, const char* method,
                          const google::protobuf::MessageLite& request) {
+  // The service has announced that it stops, or 2^30 calls were made.
+  if (fd_ >= 0 && calls_.empty() && nghttp2_session_check_request_allowed(session_) == 0) {
+    Lose("the service closed it");
+  }
   if (fd_ < 0 && !Open()) {
     return End(call, {grpc::StatusCode::UNAVAILABLE, std::strerror(errno)});
   }
@@ -234,6 +239,7 @@ void Http2Channel::Cancel(Call* call) {
 }
 
 void Http2Channel::End(Call* call, grpc::Status status) {
+  call->stream_ = 0;
   call->status_ = std::move(status);
   ended_.push_back(call);
 }
@@ -244,11 +250,13 @@ void Http2Channel::OnEnd(Call* call, uint32_t http2_error) {
   if (absl::SimpleAtoi(call->grpc_status_, &code)) {
     return End(call, {static_cast<grpc::StatusCode>(code), call->grpc_message_});
   }
-  const std::string why =
-      call->http_status_ == 200 || call->http_status_ == 0
-          ? absl::StrCat("the call ended with ", nghttp2_http2_strerror(http2_error))
-          : absl::StrCat("the answer has the HTTP status ", call->http_status_);
-  End(call, {grpc::StatusCode::UNAVAILABLE, why});
+  if (call->http_status_ != 200 && call->http_status_ != 0) {
+    const std::string why = absl::StrCat("the answer has the HTTP status ", call->http_status_);
+    return End(call, {grpc::StatusCode::UNKNOWN, why});
+  }
+  const bool refused = http2_error == NGHTTP2_REFUSED_STREAM;
+  End(call, {refused ? grpc::StatusCode::UNAVAILABLE : grpc::StatusCode::UNKNOWN,
+             absl::StrCat("the call ended with ", nghttp2_http2_strerror(http2_error))});
 }
 
 void Http2Channel::TakeEnded(std::vector<Call*>* ended) {
@@ -272,6 +280,7 @@ bool Http2Channel::Connected() {
 
 // False: the connection was lost.
 bool Http2Channel::FillOut() {
+  if (sent_ >= kOutBytes) out_.erase(0, std::exchange(sent_, 0));
   while (out_.size() - sent_ < kOutBytes) {
     const uint8_t* data = nullptr;
     const ssize_t size = nghttp2_session_mem_send(session_, &data);
@@ -305,8 +314,7 @@ void Http2Channel::Receive() {
     if (got < 0 && errno == EAGAIN) return;
     if (got < 0) return Lose(std::strerror(errno));
     if (got == 0) return Lose("the service closed it");
-    const ssize_t used =
-        nghttp2_session_mem_recv(session_, bytes.data(), static_cast<size_t>(got));
+    const ssize_t used = nghttp2_session_mem_recv(session_, bytes.data(), static_cast<size_t>(got));
     if (used < 0) return Lose(nghttp2_strerror(static_cast<int>(used)));
     if (!nghttp2_session_want_read(session_) && !nghttp2_session_want_write(session_)) {
       return Lose("the service closed it");

@@ -3,8 +3,9 @@
 // time as the service that is measured, and often both share the processors
 // (docs/decisions/0030-load-generator.md).
 //
-// The owner calls Flush after Start, polls fd(), calls Receive and Flush, and takes the calls that
-// have ended. If the connection is lost, its calls fail, and the next Start connects again.
+// The owner calls Start and Flush, waits until fd() is ready, calls Receive and Flush, and takes
+// the calls that have ended. If the connection is lost, its calls fail, and the next Start connects
+// again.
 #ifndef RAFTKV_CLIENT_BENCH_HTTP2_CHANNEL_H_
 #define RAFTKV_CLIENT_BENCH_HTTP2_CHANNEL_H_
 
@@ -56,7 +57,8 @@ class Http2Channel {
   const std::string& address() const { return address_; }
 
   // Connects, and waits until the service has sent its settings: the kernel accepts connections for
-  // a stopped process, too.
+  // a stopped process, too. Call it first, and go on only if it succeeds. Looking up a name may
+  // take longer than `timeout`.
   absl::Status Connect(absl::Duration timeout);
 
   // Begins a call of "/package.Service/Method".
@@ -70,7 +72,7 @@ class Http2Channel {
   // Appends the calls that have ended since the last time.
   void TakeEnded(std::vector<Call*>* ended);
 
-  int fd() const { return fd_; }  // -1: not connected
+  int fd() const { return fd_; }  // -1: neither connected nor connecting
   // Poll for writing, then Flush. Always poll for reading.
   bool WantsToWrite() const { return connecting_ || sent_ < out_.size(); }
 

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <cstdlib>
 #include <ctime>
 #include <functional>
 #include <memory>
@@ -16,7 +15,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
 #include "client/bench/http2_channel.h"
 #include "client/endpoint.h"
 #include "client/failure.h"
@@ -317,7 +316,8 @@ class Worker : public Http2Channel::Call {
 class Driver {
  public:
   // The thread with this number, of so many.
-  Driver(Run& run, const Channels& channels, size_t number, size_t threads, Tally& tally) {
+  Driver(Run& run, const Channels& channels, size_t number, size_t threads, Tally& tally)
+      : run_(run) {
     for (size_t i = number; i < channels.size(); i += threads) channels_.push_back(&*channels[i]);
     for (size_t i = 0; i < static_cast<size_t>(run.options.clients); ++i) {
       const size_t channel = i % channels.size();
@@ -370,7 +370,8 @@ class Driver {
 
   void HandleTime() {
     const Clock::time_point now = Clock::now();
-    while (!alarms_.empty() && alarms_.top().at <= now) {
+    const bool ends = run_.stopped() || run_.reached_total();  // then nobody waits for a turn
+    while (!alarms_.empty() && (ends || alarms_.top().at <= now)) {
       Worker* const worker = alarms_.top().worker;
       alarms_.pop();
       if (!worker->OnAlarm()) --running_;
@@ -380,6 +381,7 @@ class Driver {
     for (const auto& worker : workers_) worker->CancelIfLate(now);
   }
 
+  Run& run_;
   std::vector<Http2Channel*> channels_;
   Alarms alarms_;
   std::vector<std::unique_ptr<Worker>> workers_;

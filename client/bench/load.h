@@ -1,8 +1,8 @@
 // The load generator of `raftkv bench`, against any etcd v3 service. Each of `clients` workers has
 // at most one request in flight, and starts the next one when that is answered. The workers share
-// `conns` connections (http2_channel.h), which go to the endpoints in turn. One or two threads
-// drive all workers. A worker always uses the same connection. Nothing is retried; failures are
-// counted by message.
+// `conns` connections (http2_channel.h), which go to the endpoints in turn. A worker always uses
+// the same connection. One or two threads drive all workers, each with connections of its own.
+// Nothing is retried; failures are counted by message.
 //
 // A txn operation puts a key on the condition that nobody has written it since the benchmark last
 // saw it. If somebody has, it reads the key's revision and tries again. All attempts together are

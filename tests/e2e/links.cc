@@ -184,7 +184,7 @@ size_t Links::MaySend(const Link& link, int way) {
   absl::MutexLock lock(&mutex_);
   const auto rate = rates_.find({link.members[way], link.members[1 - way]});
   if (rate == rates_.end()) return kBufferBytes;
-  return std::min(kSlice, static_cast<size_t>(rate->second.bytes));
+  return rate->second.bytes < kSlice ? 0 : kSlice;
 }
 
 void Links::OnSent(const Link& link, int way, size_t bytes) {

@@ -86,7 +86,7 @@ class Links {
   // The thread uses these.
   std::list<Link> links_;
   absl::Time now_;
-  bool moved_ = false;  // bytes, since the last wait
+  bool moved_ = false;  // bytes, in this pass
   std::atomic<bool> stop_{false};
   std::thread thread_;
 };
