@@ -60,6 +60,9 @@ bool IsOfCompaction(const std::string& name) {
   return compaction.running && (absl::EndsWith(name, ".sst") || absl::EndsWith(name, ".blob"));
 }
 
+// Whether `name` is written past the page cache (docs/decisions/0031).
+bool IsDirect(const std::string& name) { return absl::EndsWith(name, ".blob"); }
+
 // Repeats an operation that must not fail while the disk is full.
 template <typename Operation>
 IOStatus Persist(WhenFull* when_full, IOStatus status, Operation again) {
@@ -88,10 +91,19 @@ class WatchedWritableFile final : public rocksdb::FSWritableFileOwnerWrapper {
     return AppendOrWait(data, options, debug,
                         [&] { return target()->Append(data, options, info, debug); });
   }
+  // RocksDB calls these for files that it writes past the page cache. A repeated one writes the
+  // same bytes to the same place.
   IOStatus PositionedAppend(const Slice& data, uint64_t offset, const IOOptions& options,
                             IODebugContext* debug) override {
-    const DiskOperation operation;
-    return target()->PositionedAppend(data, offset, options, debug);
+    const auto append = [&] { return target()->PositionedAppend(data, offset, options, debug); };
+    return WriteOrWait(data.size(), append, append);
+  }
+  IOStatus PositionedAppend(const Slice& data, uint64_t offset, const IOOptions& options,
+                            const DataVerificationInfo& info, IODebugContext* debug) override {
+    const auto append = [&] {
+      return target()->PositionedAppend(data, offset, options, info, debug);
+    };
+    return WriteOrWait(data.size(), append, append);
   }
   IOStatus Allocate(uint64_t offset, uint64_t size, const IOOptions& options,
                     IODebugContext* debug) override {
@@ -132,20 +144,28 @@ class WatchedWritableFile final : public rocksdb::FSWritableFileOwnerWrapper {
   template <typename First>
   IOStatus AppendOrWait(const Slice& data, const IOOptions& options, IODebugContext* debug,
                         First append) {
-    const DiskOperation operation;
-    if (of_compaction_) {
-      const bool may = when_full_ == nullptr || when_full_->MayCompact(data.size());
-      return may ? append() : IOStatus::NoSpace("a compaction leaves space for other writes");
-    }
     // An append that failed may have written a part. So it is repeated at the same offset, and from
     // then on each append names its offset.
     const auto again = [&] {
       return target()->PositionedAppend(data, target()->GetFileSize(options, debug), options,
                                         debug);
     };
-    IOStatus status = by_offset_ ? again() : append();
-    by_offset_ |= status.IsNoSpace();
-    return Persist(when_full_.get(), std::move(status), again);
+    const auto first = [&] {
+      IOStatus status = by_offset_ ? again() : append();
+      by_offset_ |= status.IsNoSpace();
+      return status;
+    };
+    return WriteOrWait(data.size(), first, again);
+  }
+
+  template <typename First, typename Again>
+  IOStatus WriteOrWait(size_t bytes, First first, Again again) {
+    const DiskOperation operation;
+    if (of_compaction_) {
+      const bool may = when_full_ == nullptr || when_full_->MayCompact(bytes);
+      return may ? first() : IOStatus::NoSpace("a compaction leaves space for other writes");
+    }
+    return Persist(when_full_.get(), first(), again);
   }
 
   const std::shared_ptr<WhenFull> when_full_;
@@ -203,8 +223,17 @@ class WatchedFiles final : public rocksdb::FileSystemWrapper {
     if (IsOfCompaction(name) && when_full_ != nullptr && !when_full_->MayCompact(0)) {
       return IOStatus::NoSpace("a compaction leaves space for other writes");
     }
-    return WatchWritable([&] { return target()->NewWritableFile(name, options, file, debug); },
-                         file, name);
+    const auto open = [&] {
+      if (IsDirect(name)) {
+        FileOptions direct = options;
+        direct.use_direct_writes = true;
+        IOStatus status = target()->NewWritableFile(name, direct, file, debug);
+        if (status.ok() || status.IsNoSpace()) return status;
+        // Not every file system can do it (tmpfs before Linux 6.6).
+      }
+      return target()->NewWritableFile(name, options, file, debug);
+    };
+    return WatchWritable(open, file, name);
   }
   IOStatus ReopenWritableFile(const std::string& name, const FileOptions& options,
                               std::unique_ptr<FSWritableFile>* file,

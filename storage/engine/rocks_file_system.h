@@ -3,7 +3,8 @@
 
 // The file system that RocksDB uses. It marks each system call that may wait for the disk as a
 // DiskOperation (storage/base/disk_operations.h), and WhenFull decides what happens when the disk
-// is full. All else is done by another file system below it.
+// is full. Blob files are written past the page cache if the file system below it can do that
+// (docs/decisions/0031). All else is done by that file system.
 
 #include <atomic>
 #include <cstdint>

@@ -4,7 +4,9 @@
 #include <array>
 #include <filesystem>
 #include <memory>
+#include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,7 +16,10 @@
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
 #include "rocksdb/db.h"
+#include "rocksdb/env.h"
+#include "rocksdb/file_system.h"
 #include "rocksdb/options.h"
+#include "storage/base/disk_space.h"
 #include "storage/engine/rocks_blobs.h"
 #include "storage/engine/rocks_engine.h"
 #include "tests/storage/testing.h"
@@ -326,6 +331,70 @@ TEST_F(Blobs, GarbageThatIsNotCountedYetIsFound) {
     Put(absl::StrCat(i % kKeys), i, i > kKeys ? i - kKeys : 0);
   }
   WaitForAtMost(tables + tables / 4 + 12 * kBuffer);
+}
+
+// --- how they are written
+
+// Notes which files are written past the page cache. It may be a file system that cannot do that.
+class NotesDirectFiles final : public rocksdb::FileSystemWrapper {
+ public:
+  explicit NotesDirectFiles(bool can)
+      : FileSystemWrapper(rocksdb::FileSystem::Default()), can_(can) {}
+  const char* Name() const override { return "NotesDirectFiles"; }
+  std::set<std::string> direct() {
+    const std::lock_guard lock(mutex_);
+    return direct_;
+  }
+
+  rocksdb::IOStatus NewWritableFile(const std::string& name, const rocksdb::FileOptions& options,
+                                    std::unique_ptr<rocksdb::FSWritableFile>* file,
+                                    rocksdb::IODebugContext* debug) override {
+    if (options.use_direct_writes) {
+      const std::lock_guard lock(mutex_);
+      direct_.insert(fs::path(name).extension());
+      if (!can_) return rocksdb::IOStatus::IOError(name, "Invalid argument");
+    }
+    rocksdb::IOStatus status = target()->NewWritableFile(name, options, file, debug);
+    if (status.ok()) EXPECT_EQ((*file)->use_direct_io(), options.use_direct_writes) << name;
+    return status;
+  }
+
+ private:
+  const bool can_;
+  std::mutex mutex_;
+  std::set<std::string> direct_;
+};
+
+class DirectWrites : public testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(Possible, DirectWrites, testing::Bool());
+
+// Blob files are written past the page cache, if the file system can do that.
+TEST_P(DirectWrites, OnlyOfBlobFiles) {
+  constexpr int kKeys = 200;
+  const TempDir dir;
+  const auto files = std::make_shared<NotesDirectFiles>(GetParam());
+  const std::unique_ptr<rocksdb::Env> env = rocksdb::NewCompositeEnv(files);
+  const auto open = [&] {
+    return *OpenRocksEngine({.dir = dir / "db",
+                             .durability = Durability::kFlushed,
+                             .create_if_missing = true,
+                             .room = std::make_shared<Room>(dir.path(), /*low_bytes=*/0),
+                             .env = env.get()});
+  };
+  const auto value = [](int i) {
+    return std::string(5'000 + 777 * i, static_cast<char>('a' + i % 26));
+  };
+  std::unique_ptr<Engine> engine = open();
+  for (int i = 0; i < kKeys; ++i) {
+    WriteBatch batch;
+    batch.Put(absl::StrCat("key", i), value(i));
+    engine->Write(batch, false);
+    if (i % 50 == 49) engine->Flush();
+  }
+  engine.reset();
+  engine = open();
+  for (int i = 0; i < kKeys; ++i) ASSERT_EQ(engine->Get(absl::StrCat("key", i)), value(i)) << i;
+  EXPECT_EQ(files->direct(), std::set<std::string>{".blob"});
 }
 
 }  // namespace

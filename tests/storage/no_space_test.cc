@@ -159,6 +159,21 @@ TEST_F(SmallVolume, AFlushEndsOnceThereIsSpace) {
   WaitUntil([this] { return engine_->survived() == engine_->written(); });
 }
 
+// The disk is full in the middle of the blob file of the only flush.
+TEST_F(SmallVolume, AFlushOfLargeValuesGoesOnOnceThereIsSpace) {
+  constexpr int kPuts = 20;
+  Open(Durability::kFlushed);
+  LeaveFree(kMiB / 2);
+  for (int i = 0; i < kPuts; ++i) Put(i, false);
+  engine_->StartFlush();
+  WaitUntil([this] { return engine_->WouldStall(); });
+  FreeAll();
+  WaitUntil([this] { return engine_->survived() == engine_->written(); });
+  engine_.reset();
+  Open(Durability::kFlushed);
+  ExpectAll(kPuts);
+}
+
 // Four flushes wait: RocksDB stops writes, and starts no further flush.
 TEST_F(SmallVolume, FlushesAreLeftForLaterWhileWritesAreStopped) {
   Open(Durability::kFlushed);
