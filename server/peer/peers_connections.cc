@@ -150,9 +150,7 @@ Peers::AppendOut::Hooks Peers::AppendHooks(Peer* peer) {
   AppendOut::Hooks hooks;
   hooks.introduction = [this, peer] { return handshake_.Introduction(peer->address.id); };
   hooks.on_open = [this, peer](const proto::Peer& who) {
-    if (!handshake_.CheckAnswer(peer->address.id, who)) return false;
-    OnConnected(peer);
-    return true;
+    return handshake_.CheckAnswer(peer->address.id, who);
   };
   hooks.on_response = [this](const Sender& from, proto::AppendEntriesResponse* response) {
     return PostRaft(from, Decode(*response)).ok();
@@ -184,8 +182,10 @@ void Peers::MakeHeartbeatOut(Peer* peer) {
   };
   // An attempt that found no member there may fail after the other stream has connected.
   auto open = std::make_shared<bool>(false);
-  hooks.on_open = [open, on_open = std::move(hooks.on_open)](const proto::Peer& who) {
-    return *open = on_open(who);
+  hooks.on_open = [this, peer, open, check = std::move(hooks.on_open)](const proto::Peer& who) {
+    *open = check(who);
+    if (*open) OnConnected(peer);
+    return *open;
   };
   hooks.on_lost = [this, peer, open](const std::deque<proto::AppendEntriesRequest>&,
                                      const StreamEnd& end) {
@@ -194,6 +194,7 @@ void Peers::MakeHeartbeatOut(Peer* peer) {
     if (!was_open) NoteFailure(peer, end.status);
     if (end.status.error_code() == grpc::StatusCode::UNIMPLEMENTED) {
       peer->knows_heartbeats = false;
+      OnConnected(peer);
     } else if (was_open || end.rejected_by_peer()) {
       OnAppendsLost(peer, end);
     }

@@ -487,8 +487,8 @@ rocksdb::Options MakeOptions(const RocksOptions& o) {
   r.stats_dump_period_sec = 0;
   r.stats_persist_period_sec = 0;
   r.compression = rocksdb::kNoCompression;
-  // The system begins to write a file of a flush or a compaction while the rest is still being
-  // made. The fsync at its end still waits for all of it, but delays the log's fsyncs less.
+  // The system begins to write a table file of a flush or a compaction while the rest is still
+  // being made. The fsync at its end still waits for all of it, but delays the log's fsyncs less.
   r.bytes_per_sync = 1 << 20;
   // In bytes a second, with a pause of 2 ms after each part. On ext4, an fsync of the log waits for
   // what was written to other new files before. More than the loop can write (docs/decisions/0028).

@@ -3,7 +3,10 @@
 #include <rocksdb/file_system.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
+#include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <utility>
@@ -118,7 +121,8 @@ class WatchedWritableFile final : public rocksdb::FSWritableFileOwnerWrapper {
   }
   IOStatus Truncate(uint64_t size, const IOOptions& options, IODebugContext* debug) override {
     const DiskOperation operation;
-    return target()->Truncate(size, options, debug);
+    const auto truncate = [&] { return target()->Truncate(size, options, debug); };
+    return of_compaction_ ? truncate() : Persist(when_full_.get(), truncate(), truncate);
   }
   IOStatus Close(const IOOptions& options, IODebugContext* debug) override {
     const DiskOperation operation;
@@ -224,14 +228,13 @@ class WatchedFiles final : public rocksdb::FileSystemWrapper {
       return IOStatus::NoSpace("a compaction leaves space for other writes");
     }
     const auto open = [&] {
+      FileOptions of_file = options;
       if (IsDirect(name)) {
-        FileOptions direct = options;
-        direct.use_direct_writes = true;
-        IOStatus status = target()->NewWritableFile(name, direct, file, debug);
-        if (status.ok() || status.IsNoSpace()) return status;
-        // Not every file system can do it (tmpfs before Linux 6.6).
+        IOStatus status = TryDirectWrites(name, options, debug);
+        if (!status.ok()) return status;
+        of_file.use_direct_writes = direct_writes_ == DirectWrites::kWork;
       }
-      return target()->NewWritableFile(name, options, file, debug);
+      return target()->NewWritableFile(name, of_file, file, debug);
     };
     return WatchWritable(open, file, name);
   }
@@ -273,6 +276,31 @@ class WatchedFiles final : public rocksdb::FileSystemWrapper {
   }
 
  private:
+  enum class DirectWrites { kUntried, kWork, kFail };
+
+  // Sets direct_writes_, by writing one page to a new file. tmpfs before Linux 6.6 cannot open such
+  // a file; other file systems open it, and a write fails. NoSpace: not known yet.
+  IOStatus TryDirectWrites(const std::string& name, const FileOptions& options,
+                           IODebugContext* debug) {
+    if (direct_writes_ != DirectWrites::kUntried) return IOStatus::OK();
+    FileOptions direct = options;
+    direct.use_direct_writes = true;
+    std::unique_ptr<FSWritableFile> file;
+    IOStatus status = target()->NewWritableFile(name, direct, &file, debug);
+    if (status.ok()) {
+      // Neither the place in memory nor that in the file is aligned to more than this.
+      const size_t size = file->GetRequiredBufferAlignment();
+      const std::unique_ptr<char, decltype(&free)> pages(
+          static_cast<char*>(std::aligned_alloc(2 * size, 2 * size)), &free);
+      std::memset(pages.get(), 0, 2 * size);
+      const Slice page(pages.get() + size, size);
+      status = file->PositionedAppend(page, /*offset=*/size, IOOptions(), debug);
+    }
+    if (status.IsNoSpace()) return status;
+    direct_writes_ = status.ok() ? DirectWrites::kWork : DirectWrites::kFail;
+    return IOStatus::OK();
+  }
+
   template <typename Open>
   IOStatus WatchWritable(Open open, std::unique_ptr<FSWritableFile>* file,
                          const std::string& name) {
@@ -291,6 +319,7 @@ class WatchedFiles final : public rocksdb::FileSystemWrapper {
   }
 
   const std::shared_ptr<WhenFull> when_full_;
+  std::atomic<DirectWrites> direct_writes_{DirectWrites::kUntried};
 };
 
 }  // namespace

@@ -24,8 +24,8 @@ namespace raftkv {
 // itself, and ends all writes after an error of its write-ahead log. So these writes must not fail:
 // they first use the space of the reserve, and then wait until there is space. A compaction may
 // fail, because RocksDB repeats it. It never uses the space that the other writes need.
-// Writes wait when a file is opened, appended to or renamed. A file system that reports a full disk
-// only at a sync (btrfs may) still ends the process. Thread-safe.
+// Writes wait when a file is opened, appended to, truncated or renamed. A file system that reports
+// a full disk only at a sync (btrfs may) still ends the process. Thread-safe.
 class WhenFull {
  public:
   // `on_wait` is called several times a second on each thread that waits.

@@ -1,314 +1,260 @@
-// The upper bound for docs/benchmarks.md: three processes that replicate puts with the same gRPC,
-// the same messages and the same disk as raftkv, but without Raft and without a store. The process
-// that is given followers is the leader. Leader and followers append and sync each put; the leader
+// What replication costs at least, for docs/benchmarks.md: three processes that replicate puts on
+// the same disk as raftkv, but without Raft and without a store. The process that is given
+// followers is the leader. It serves clients with raftkv's own port. It sends each put to the
+// followers over a plain socket. Leader and followers append it to a file and sync it; the leader
 // acknowledges it when a majority has synced it. There are no consistency checks and no elections.
-// A lost connection ends the process.
+// A lost connection to a follower ends the leader.
 //
 //   bare_replication LISTEN LOG_FILE [FOLLOWER...]      e.g. 127.0.0.1:7001 /tmp/log 127.0.0.1:7002
 //
 // It serves etcd's KV.Put and KV.Range (one key, newest value only), so that `raftkv bench` can
 // measure it. The leader answers a get from a hash map at once, without asking a majority.
 //
-// One thread with one completion queue collects everything that has arrived. Then one turn handles
-// all of it, with one message to each follower, one write and one fdatasync.
+// The log is a sequence of bytes. A position in it is a number of bytes, which is all that a
+// follower answers: how much it has synced.
 
+#include <arpa/inet.h>
 #include <fcntl.h>
-#include <grpcpp/grpcpp.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
+#include <cstring>
 #include <deque>
 #include <iostream>
-#include <memory>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "config/process.h"
 #include "glog/logging.h"
-#include "proto/etcd/rpc.grpc.pb.h"
-#include "proto/raft.grpc.pb.h"
+#include "proto/etcd/rpc.pb.h"
+#include "server/port/port.h"
+#include "server/rpc/event_queue.h"
+#include "server/rpc/method.h"
 
 namespace raftkv {
 namespace {
 
-using etcdserverpb::KV;
-using proto::AppendEntriesRequest;
-using proto::AppendEntriesResponse;
+using Put = Unary<etcdserverpb::PutRequest, etcdserverpb::PutResponse>;
+using Range = Unary<etcdserverpb::RangeRequest, etcdserverpb::RangeResponse>;
 
-using KvService = KV::WithAsyncMethod_Put<KV::WithAsyncMethod_Range<KV::Service>>;
-using RaftService = proto::Raft::WithAsyncMethod_AppendEntries<proto::Raft::Service>;
+constexpr size_t kTurnBytes = 1 << 20;  // of puts, before the leader or a follower syncs them
 
-// The tags of the completion queue point to Events.
-struct Event {
-  virtual ~Event() = default;
-  virtual void Complete(bool ok) = 0;
-};
+// "HOST:PORT", where HOST is a number.
+sockaddr_in AddressOf(const std::string& text) {
+  const size_t colon = text.rfind(':');
+  CHECK_NE(colon, std::string::npos) << text;
+  sockaddr_in address = {};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<uint16_t>(std::stoi(text.substr(colon + 1))));
+  CHECK_EQ(inet_pton(AF_INET, text.substr(0, colon).c_str(), &address.sin_addr), 1) << text;
+  return address;
+}
 
-template <typename Owner>
-struct MemberEvent : Event {
-  using Method = void (Owner::*)(bool);
-  MemberEvent(Owner* owner, Method method) : owner(owner), method(method) {}
-  void Complete(bool ok) override { (owner->*method)(ok); }
-  Owner* owner;
-  Method method;
-};
-
-class Node;
-
-// One unary call, from its arrival to its answer. Deletes itself after the answer.
-template <typename Request, typename Response>
-struct UnaryCall : Event {
-  using Arrived = void (Node::*)(UnaryCall*);
-
-  UnaryCall(Node* node, Arrived arrived) : node(node), arrived(arrived), responder(&context) {}
-
-  void Complete(bool ok) override {
-    if (answered || !ok) {
-      delete this;
-    } else {
-      (node->*arrived)(this);
-    }
+void SendAll(int fd, std::string_view data) {
+  while (!data.empty()) {
+    const ssize_t sent = send(fd, data.data(), data.size(), MSG_NOSIGNAL);
+    PCHECK(sent > 0) << "lost the connection to a follower";
+    data.remove_prefix(static_cast<size_t>(sent));
   }
-  void Answer() {
-    answered = true;
-    responder.Finish(response, grpc::Status::OK, this);
-  }
+}
 
-  Node* node;
-  Arrived arrived;
-  grpc::ServerContext context;
-  Request request;
-  Response response;
-  grpc::ServerAsyncResponseWriter<Response> responder;
-  bool answered = false;
-};
-
-using PutCall = UnaryCall<etcdserverpb::PutRequest, etcdserverpb::PutResponse>;
-using RangeCall = UnaryCall<etcdserverpb::RangeRequest, etcdserverpb::RangeResponse>;
-
-// The leader's stream to one follower. While a write is in progress, entries collect in `next_`.
-class Follower {
+class Log {
  public:
-  Follower(const std::string& address, grpc::CompletionQueue* queue)
-      : stub_(proto::Raft::NewStub(
-            grpc::CreateChannel(address, grpc::InsecureChannelCredentials()))) {
-    context_.set_wait_for_ready(true);
-    stream_ = stub_->PrepareAsyncAppendEntries(&context_, queue);
-    stream_->StartCall(&started_);
+  explicit Log(const char* path) : fd_(open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)) {
+    PCHECK(fd_ >= 0) << path;
   }
-
-  void Add(const std::string& payload) { next_.add_entries()->set_payload(payload); }
-
-  void Flush() {
-    if (writing_ || next_.entries().empty()) return;
-    writing_ = true;
-    stream_->Write(next_, &written_);
-    next_.Clear();
+  void Append(std::string_view data) {
+    PCHECK(write(fd_, data.data(), data.size()) == static_cast<ssize_t>(data.size()));
+    PCHECK(fdatasync(fd_) == 0);
   }
-
-  uint64_t match_index() const { return answer_.match_index(); }
 
  private:
-  void OnStarted(bool ok) {
-    CHECK(ok) << "cannot connect to follower";
-    OnWritten(true);
-    stream_->Read(&answer_, &read_);
-  }
-  void OnWritten(bool ok) {
-    CHECK(ok) << "lost connection to follower";
-    writing_ = false;
-    Flush();
-  }
-  void OnRead(bool ok) {
-    CHECK(ok) << "lost connection to follower";
-    stream_->Read(&answer_, &read_);
-  }
-
-  std::unique_ptr<proto::Raft::Stub> stub_;
-  grpc::ClientContext context_;
-  std::unique_ptr<grpc::ClientAsyncReaderWriter<AppendEntriesRequest, AppendEntriesResponse>>
-      stream_;
-  AppendEntriesRequest next_;
-  AppendEntriesResponse answer_;
-  bool writing_ = true;  // until the stream has started
-  MemberEvent<Follower> started_{this, &Follower::OnStarted};
-  MemberEvent<Follower> written_{this, &Follower::OnWritten};
-  MemberEvent<Follower> read_{this, &Follower::OnRead};
+  const int fd_;
 };
 
-class Node {
+// Appends what a leader sends, and tells it the position up to which everything is synced.
+[[noreturn]] void RunFollower(const std::string& listen_on, Log log) {
+  const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int on = 1;
+  setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+  const sockaddr_in address = AddressOf(listen_on);
+  PCHECK(bind(listener, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0);
+  PCHECK(listen(listener, 4) == 0);
+  std::string buffer(kTurnBytes, '\0');
+  for (;;) {
+    const int leader = accept(listener, nullptr, nullptr);
+    PCHECK(leader >= 0);
+    setsockopt(leader, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    uint64_t synced = 0;
+    for (;;) {
+      // Waits for something, and takes what has arrived besides.
+      size_t size = 0;
+      for (int flags = 0; size < buffer.size(); flags = MSG_DONTWAIT) {
+        const ssize_t got = recv(leader, buffer.data() + size, buffer.size() - size, flags);
+        if (got <= 0) break;
+        size += static_cast<size_t>(got);
+      }
+      if (size == 0) break;
+      log.Append(std::string_view(buffer).substr(0, size));
+      synced += size;
+      SendAll(leader, {reinterpret_cast<const char*>(&synced), sizeof(synced)});
+    }
+    close(leader);
+  }
+}
+
+// The leader's connection to a follower.
+class Follower {
  public:
-  Node(const std::string& address, const std::string& log_path)
-      : log_(open(log_path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)) {
-    PCHECK(log_ >= 0) << log_path;
-    grpc::ServerBuilder builder;
-    builder.AddListeningPort(address, grpc::InsecureServerCredentials());
-    builder.RegisterService(&kv_);
-    builder.RegisterService(&raft_);
-    queue_ = builder.AddCompletionQueue();
-    server_ = builder.BuildAndStart();
-    CHECK(server_ != nullptr) << address;
-    RequestPut();
-    RequestRange();
-    raft_.RequestAppendEntries(&leader_context_, &leader_stream_, queue_.get(), queue_.get(),
-                               &leader_connected_);
+  explicit Follower(const std::string& where)
+      : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    const sockaddr_in address = AddressOf(where);
+    PCHECK(connect(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0)
+        << where;
+    const int on = 1;
+    setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  }
+  int fd() const { return fd_; }
+  uint64_t synced() const { return synced_; }
+
+  void Send(std::string_view data) { SendAll(fd_, data); }
+  void Receive() {
+    char buffer[1024];
+    const ssize_t got = recv(fd_, buffer, sizeof(buffer), MSG_DONTWAIT);
+    PCHECK(got > 0 || errno == EAGAIN) << "lost the connection to a follower";
+    if (got > 0) answer_.append(buffer, static_cast<size_t>(got));
+    const size_t complete = answer_.size() / sizeof(synced_) * sizeof(synced_);
+    if (complete == 0) return;
+    std::memcpy(&synced_, answer_.data() + complete - sizeof(synced_), sizeof(synced_));
+    answer_.erase(0, complete);
   }
 
-  void AddFollower(const std::string& address) {
-    followers_.push_back(std::make_unique<Follower>(address, queue_.get()));
+ private:
+  const int fd_;
+  std::string answer_;  // received; only the last complete position matters
+  uint64_t synced_ = 0;
+};
+
+class Leader {
+ public:
+  Leader(const std::string& listen_on, Log log, const std::vector<std::string>& followers)
+      : log_(log), woken_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    for (const std::string& where : followers) followers_.emplace_back(where);
+    Methods methods;
+    methods.unary.push_back({.name = "/etcdserverpb.KV/Put",
+                             .request = &etcdserverpb::PutRequest::default_instance(),
+                             .response = &etcdserverpb::PutResponse::default_instance(),
+                             .handler = [this](UnaryCall* call) { OnPut(Put(call)); }});
+    methods.unary.push_back({.name = "/etcdserverpb.KV/Range",
+                             .request = &etcdserverpb::RangeRequest::default_instance(),
+                             .response = &etcdserverpb::RangeResponse::default_instance(),
+                             .handler = [this](UnaryCall* call) { OnRange(Range(call)); }});
+    port_.Serve(std::move(methods), &events_);
+    const absl::Status status = port_.Listen(listen_on);
+    CHECK(status.ok()) << status;
+    port_.Start();
   }
 
   [[noreturn]] void Run() {
     for (;;) {
       Collect();
+      port_.SendAnswers();  // of gets
       Replicate();
-      Save();
-      if (followers_.empty()) {
-        AnswerLeader();
-      } else {
-        Commit();
-      }
+      Commit();
+      port_.SendAnswers();
     }
   }
 
  private:
-  void RequestPut() {
-    auto* call = new PutCall(this, &Node::OnPut);
-    kv_.RequestPut(&call->context, &call->request, &call->responder, queue_.get(), queue_.get(),
-                   call);
-  }
-  void RequestRange() {
-    auto* call = new RangeCall(this, &Node::OnRange);
-    kv_.RequestRange(&call->context, &call->request, &call->responder, queue_.get(), queue_.get(),
-                     call);
-  }
+  struct Pending {
+    Put put;
+    uint64_t end;  // its position in the log
+  };
 
-  void OnPut(PutCall* call) {
-    RequestPut();
-    arrived_.push_back(call);
-  }
-  void OnRange(RangeCall* call) {
-    RequestRange();
-    const auto found = values_.find(call->request.key());
-    if (found != values_.end()) {
-      mvccpb::KeyValue* kv = call->response.add_kvs();
-      kv->set_key(found->first);
-      kv->set_value(found->second);
-      call->response.set_count(1);
-    }
-    call->response.mutable_header()->set_revision(static_cast<int64_t>(committed_));
-    call->Answer();
-  }
-
-  void OnLeaderConnected(bool ok) {
-    if (ok) leader_stream_.Read(&from_leader_, &leader_read_);
-  }
-  void OnLeaderRead(bool ok) {
-    if (!ok) return;
-    for (const proto::Entry& entry : from_leader_.entries()) Append(entry.payload());
-    leader_stream_.Read(&from_leader_, &leader_read_);
-  }
-  void OnLeaderWritten(bool) { answering_ = false; }
-
-  // Handles all events that have arrived, within bounds. Waits only if there are none.
-  void Collect() {
-    using Clock = std::chrono::system_clock;
-    const auto until = Clock::now() + std::chrono::microseconds(200);
-    int empty = 0;
-    for (int events = 0; events < 1024 && empty < 12;) {
-      void* tag = nullptr;
-      bool ok = false;
-      const bool idle = events == 0 && empty > 0;
-      const auto got = queue_->AsyncNext(
-          &tag, &ok, idle ? Clock::now() + std::chrono::seconds(1) : Clock::time_point());
-      if (got == grpc::CompletionQueue::GOT_EVENT) {
-        static_cast<Event*>(tag)->Complete(ok);
-        ++events;
-        empty = 0;
-      } else {
-        ++empty;
-      }
-      if (events > 0 && Clock::now() > until) break;
-    }
-  }
-
-  void Append(const std::string& payload) {
+  void OnPut(Put put) {
+    const std::string payload = put.request().SerializeAsString();
     const uint32_t length = static_cast<uint32_t>(payload.size());
     unsaved_.append(reinterpret_cast<const char*>(&length), sizeof(length));
     unsaved_ += payload;
-    ++last_index_;
+    pending_.push_back({put, saved_ + unsaved_.size()});
   }
-
-  // Sends the entries to the followers before writing them to the local disk, as raftkv does.
-  void Replicate() {
-    for (PutCall* call : arrived_) {
-      const std::string payload = call->request.SerializeAsString();
-      Append(payload);
-      for (const auto& follower : followers_) follower->Add(payload);
-      pending_.push_back(call);
+  void OnRange(Range range) {
+    const auto found = values_.find(range.request().key());
+    if (found != values_.end()) {
+      mvccpb::KeyValue* kv = range.response()->add_kvs();
+      kv->set_key(found->first);
+      kv->set_value(found->second);
+      range.response()->set_count(1);
     }
-    arrived_.clear();
-    for (const auto& follower : followers_) follower->Flush();
+    range.response()->mutable_header()->set_revision(revision_);
+    range.Finish(absl::OkStatus());
   }
 
-  void Save() {
+  // Handles all that has arrived, within bounds. Waits only if there is nothing.
+  void Collect() {
+    for (bool wait = true; unsaved_.size() < kTurnBytes; wait = false) {
+      std::vector<pollfd> sockets = {{.fd = woken_, .events = POLLIN, .revents = 0}};
+      for (const Follower& follower : followers_) {
+        sockets.push_back({.fd = follower.fd(), .events = POLLIN, .revents = 0});
+      }
+      const int ready = poll(sockets.data(), sockets.size(), wait ? -1 : 0);
+      if (ready <= 0) return;
+      if (sockets[0].revents != 0) {
+        uint64_t count = 0;
+        PCHECK(read(woken_, &count, sizeof(count)) > 0);
+      }
+      for (size_t i = 0; i < followers_.size(); ++i) {
+        if (sockets[i + 1].revents != 0) followers_[i].Receive();
+      }
+      while (events_.RunNext()) {
+      }
+    }
+  }
+  void Wake() {
+    const uint64_t one = 1;
+    PCHECK(write(woken_, &one, sizeof(one)) > 0);
+  }
+
+  // Sends the puts to the followers before it syncs them itself, as raftkv does.
+  void Replicate() {
     if (unsaved_.empty()) return;
-    PCHECK(write(log_, unsaved_.data(), unsaved_.size()) == static_cast<ssize_t>(unsaved_.size()));
-    PCHECK(fdatasync(log_) == 0);
+    for (Follower& follower : followers_) follower.Send(unsaved_);
+    log_.Append(unsaved_);
+    saved_ += unsaved_.size();
     unsaved_.clear();
-    saved_ = last_index_;
-  }
-
-  void AnswerLeader() {
-    if (answering_ || to_leader_.match_index() == saved_) return;
-    answering_ = true;
-    to_leader_.set_success(true);
-    to_leader_.set_match_index(saved_);
-    leader_stream_.Write(to_leader_, &leader_written_);
   }
 
   void Commit() {
-    std::vector<uint64_t> matches = {saved_};
-    for (const auto& follower : followers_) matches.push_back(follower->match_index());
-    std::sort(matches.begin(), matches.end(), std::greater<>());
-    const uint64_t majority = matches[matches.size() / 2];
-    for (; committed_ < majority; pending_.pop_front()) {
-      PutCall* call = pending_.front();
-      values_[call->request.key()] = call->request.value();
-      call->response.mutable_header()->set_revision(static_cast<int64_t>(++committed_));
-      call->Answer();
+    std::vector<uint64_t> synced = {saved_};
+    for (const Follower& follower : followers_) synced.push_back(follower.synced());
+    std::sort(synced.begin(), synced.end(), std::greater<>());
+    const uint64_t majority = synced[synced.size() / 2];
+    for (; !pending_.empty() && pending_.front().end <= majority; pending_.pop_front()) {
+      const Put& put = pending_.front().put;
+      values_[put.request().key()] = put.request().value();
+      put.response()->mutable_header()->set_revision(++revision_);
+      put.Finish(absl::OkStatus());
     }
   }
 
-  const int log_;
-  KvService kv_;
-  RaftService raft_;
-  std::unique_ptr<grpc::ServerCompletionQueue> queue_;
-  std::unique_ptr<grpc::Server> server_;
-
+  Log log_;
+  const int woken_;
+  EventQueue events_{[this] { Wake(); }};
+  port::Port port_{port::PortOptions{}};
+  std::vector<Follower> followers_;
   std::string unsaved_;
-  uint64_t last_index_ = 0;
-  uint64_t saved_ = 0;
-
-  // As leader.
-  std::vector<std::unique_ptr<Follower>> followers_;
-  std::vector<PutCall*> arrived_;
-  std::deque<PutCall*> pending_;  // the first one has index committed_ + 1
-  uint64_t committed_ = 0;
+  uint64_t saved_ = 0;  // the position up to which log_ is synced
+  std::deque<Pending> pending_;
+  int64_t revision_ = 0;
   absl::flat_hash_map<std::string, std::string> values_;
-
-  // As follower.
-  grpc::ServerContext leader_context_;
-  grpc::ServerAsyncReaderWriter<AppendEntriesResponse, AppendEntriesRequest> leader_stream_{
-      &leader_context_};
-  AppendEntriesRequest from_leader_;
-  AppendEntriesResponse to_leader_;
-  bool answering_ = false;
-  MemberEvent<Node> leader_connected_{this, &Node::OnLeaderConnected};
-  MemberEvent<Node> leader_read_{this, &Node::OnLeaderRead};
-  MemberEvent<Node> leader_written_{this, &Node::OnLeaderWritten};
 };
 
 }  // namespace
@@ -321,7 +267,7 @@ int main(int argc, char** argv) {
     std::cerr << "usage: bare_replication LISTEN LOG_FILE [FOLLOWER...]\n";
     return 2;
   }
-  raftkv::Node node(argv[1], argv[2]);
-  for (int i = 3; i < argc; ++i) node.AddFollower(argv[i]);
-  node.Run();
+  raftkv::Log log(argv[2]);
+  if (argc == 3) raftkv::RunFollower(argv[1], log);
+  raftkv::Leader(argv[1], log, {argv + 3, argv + argc}).Run();
 }

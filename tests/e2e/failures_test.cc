@@ -227,6 +227,9 @@ TEST(PausedMember, IsNoticedByTheOthersAndCatchesUp) {
   ASSERT_GE(leader, 0);
   const int paused = (leader + 1) % 3;
   ASSERT_TRUE(cluster.Put(paused, "k", "0").ok());
+  ASSERT_TRUE(Eventually(absl::Seconds(10), [&] {
+    return testing::Value(cluster.log(leader), HasSubstr("] connected to " + cluster.name(paused)));
+  }));
 
   cluster.Pause(paused);
   EXPECT_TRUE(Eventually(absl::Seconds(10), [&] {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <filesystem>
 #include <memory>
 #include <mutex>
@@ -335,38 +336,74 @@ TEST_F(Blobs, GarbageThatIsNotCountedYetIsFound) {
 
 // --- how they are written
 
-// Notes which files are written past the page cache. It may be a file system that cannot do that.
+// What happens to writes past the page cache.
+enum class Direct { kWork, kCannotOpen, kCannotWrite, kNoSpaceEachSecondTime };
+
+// Notes which files are written past the page cache.
 class NotesDirectFiles final : public rocksdb::FileSystemWrapper {
  public:
-  explicit NotesDirectFiles(bool can)
-      : FileSystemWrapper(rocksdb::FileSystem::Default()), can_(can) {}
+  explicit NotesDirectFiles(Direct direct)
+      : FileSystemWrapper(rocksdb::FileSystem::Default()), direct_(direct) {}
   const char* Name() const override { return "NotesDirectFiles"; }
-  std::set<std::string> direct() {
-    const std::lock_guard lock(mutex_);
-    return direct_;
-  }
 
   rocksdb::IOStatus NewWritableFile(const std::string& name, const rocksdb::FileOptions& options,
                                     std::unique_ptr<rocksdb::FSWritableFile>* file,
                                     rocksdb::IODebugContext* debug) override {
-    if (options.use_direct_writes) {
-      const std::lock_guard lock(mutex_);
-      direct_.insert(fs::path(name).extension());
-      if (!can_) return rocksdb::IOStatus::IOError(name, "Invalid argument");
+    if (options.use_direct_writes && direct_ == Direct::kCannotOpen) {
+      return rocksdb::IOStatus::IOError(name, "Invalid argument");
     }
-    rocksdb::IOStatus status = target()->NewWritableFile(name, options, file, debug);
-    if (status.ok()) EXPECT_EQ((*file)->use_direct_io(), options.use_direct_writes) << name;
+    const rocksdb::IOStatus status = target()->NewWritableFile(name, options, file, debug);
+    if (status.ok() && options.use_direct_writes) {
+      *file = std::make_unique<File>(std::move(*file), fs::path(name).extension(), this);
+    }
     return status;
   }
 
+  // The kinds of files that were written so, and how many such writes found the disk full.
+  std::set<std::string> kinds() {
+    const std::lock_guard lock(mutex_);
+    return kinds_;
+  }
+  int refused() const { return refused_; }
+
  private:
-  const bool can_;
+  class File final : public rocksdb::FSWritableFileOwnerWrapper {
+   public:
+    File(std::unique_ptr<rocksdb::FSWritableFile> file, std::string kind, NotesDirectFiles* owner)
+        : FSWritableFileOwnerWrapper(std::move(file)), kind_(std::move(kind)), owner_(owner) {}
+    rocksdb::IOStatus PositionedAppend(const rocksdb::Slice& data, uint64_t offset,
+                                       const rocksdb::IOOptions& options,
+                                       rocksdb::IODebugContext* debug) override {
+      if (owner_->direct_ == Direct::kCannotWrite) {
+        return rocksdb::IOStatus::IOError(kind_, "Invalid argument");
+      }
+      if (owner_->direct_ == Direct::kNoSpaceEachSecondTime && owner_->writes_++ % 2 == 0) {
+        ++owner_->refused_;
+        const size_t part = data.size() / 2 / GetRequiredBufferAlignment();
+        const rocksdb::Slice some(data.data(), part * GetRequiredBufferAlignment());
+        EXPECT_TRUE(target()->PositionedAppend(some, offset, options, debug).ok());
+        return rocksdb::IOStatus::NoSpace(kind_);
+      }
+      const std::lock_guard lock(owner_->mutex_);
+      owner_->kinds_.insert(kind_);
+      return target()->PositionedAppend(data, offset, options, debug);
+    }
+
+   private:
+    const std::string kind_;
+    NotesDirectFiles* const owner_;
+  };
+
+  const Direct direct_;
+  std::atomic<int> writes_{0}, refused_{0};
   std::mutex mutex_;
-  std::set<std::string> direct_;
+  std::set<std::string> kinds_;
 };
 
-class DirectWrites : public testing::TestWithParam<bool> {};
-INSTANTIATE_TEST_SUITE_P(Possible, DirectWrites, testing::Bool());
+class DirectWrites : public testing::TestWithParam<Direct> {};
+INSTANTIATE_TEST_SUITE_P(Blobs, DirectWrites,
+                         testing::Values(Direct::kWork, Direct::kCannotOpen, Direct::kCannotWrite,
+                                         Direct::kNoSpaceEachSecondTime));
 
 // Blob files are written past the page cache, if the file system can do that.
 TEST_P(DirectWrites, OnlyOfBlobFiles) {
@@ -391,10 +428,17 @@ TEST_P(DirectWrites, OnlyOfBlobFiles) {
     engine->Write(batch, false);
     if (i % 50 == 49) engine->Flush();
   }
+  // A flush that waits for space is left for later.
+  const absl::Time end = absl::Now() + absl::Seconds(60);
+  while (engine->survived() < engine->written() && absl::Now() < end) engine->Flush();
+  EXPECT_EQ(engine->survived(), engine->written());
   engine.reset();
   engine = open();
   for (int i = 0; i < kKeys; ++i) ASSERT_EQ(engine->Get(absl::StrCat("key", i)), value(i)) << i;
-  EXPECT_EQ(files->direct(), std::set<std::string>{".blob"});
+
+  const bool can = GetParam() == Direct::kWork || GetParam() == Direct::kNoSpaceEachSecondTime;
+  EXPECT_EQ(files->kinds(), can ? std::set<std::string>{".blob"} : std::set<std::string>());
+  EXPECT_EQ(files->refused() > 0, GetParam() == Direct::kNoSpaceEachSecondTime);
 }
 
 }  // namespace

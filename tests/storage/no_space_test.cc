@@ -159,9 +159,9 @@ TEST_F(SmallVolume, AFlushEndsOnceThereIsSpace) {
   WaitUntil([this] { return engine_->survived() == engine_->written(); });
 }
 
-// The disk is full in the middle of the blob file of the only flush.
+// The disk is full in the middle of the blob file of the only flush: the write buffer is 1 MiB.
 TEST_F(SmallVolume, AFlushOfLargeValuesGoesOnOnceThereIsSpace) {
-  constexpr int kPuts = 20;
+  constexpr int kPuts = 12;
   Open(Durability::kFlushed);
   LeaveFree(kMiB / 2);
   for (int i = 0; i < kPuts; ++i) Put(i, false);
