@@ -97,6 +97,7 @@ void Loop::RunTurns() {
     member_->Turn(start);
     RunApply();
     options_.send_answers();
+    member_->SendNews();
     more_after_turn_ = options_.after_turn(MonotonicNow());
     RunPosted();
     options_.send_answers();

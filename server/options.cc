@@ -170,11 +170,13 @@ port::PortOptions MakePeerPortOptions() {
 }
 
 PeersOptions MakePeersOptions(const Config& config, const MemberConfig& self,
-                              const DataDir& data_dir, SnapshotHooks snapshots) {
+                              const DataDir& data_dir, SnapshotHooks snapshots,
+                              std::function<void()> send_answers) {
   const Identity& identity = data_dir.identity;
   PeersOptions options;
   options.boot_id = BootId();
   options.snapshots = std::move(snapshots);
+  options.send_answers = std::move(send_answers);
   options.cluster_id = config.cluster_id;
   options.self = self.id;
   options.store_id = identity.store_id;

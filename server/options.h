@@ -26,7 +26,8 @@ absl::Status CheckFileLimit();
 MemberOptions MakeMemberOptions(const Config& config, const MemberConfig& self,
                                 const Identity& identity);
 PeersOptions MakePeersOptions(const Config& config, const MemberConfig& self,
-                              const DataDir& data_dir, SnapshotHooks snapshots);
+                              const DataDir& data_dir, SnapshotHooks snapshots,
+                              std::function<void()> send_answers);
 port::PortOptions MakeClientPortOptions(const Config& config);
 port::PortOptions MakePeerPortOptions();
 DataDirOptions MakeDataDirOptions(const Config& config, const MemberConfig& self);

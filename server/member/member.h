@@ -114,6 +114,9 @@ class Member {
 
   void Turn(MonotonicTime now);
 
+  // Call it after each Apply, when the answers were sent (Replica::SendNews).
+  void SendNews() { replica_.SendNews(); }
+
   // After a turn. True: the member catches up, and should rest for twice as long as it has worked
   // (catch_up_pace.h).
   bool rests() const { return pace_.rests() && has_leader(); }

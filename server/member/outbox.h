@@ -29,6 +29,7 @@ class Outbox {
     self_.reached = log_->reached();
     transport_->Send({self_, to, std::move(body)});
   }
+  void Flush() { transport_->Flush(); }
   void SendSnapshot(raft::MemberId to, raft::Term term) { transport_->SendSnapshot(to, term); }
   void StopSnapshots() { transport_->StopSnapshots(); }
   void Report(const ReplicaEvent& event) {

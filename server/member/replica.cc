@@ -1,6 +1,7 @@
 #include "server/member/replica.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 #include <variant>
 
@@ -73,6 +74,7 @@ void Replica::Turn(std::vector<Input> inputs, MonotonicTime now, bool may_instal
     OnLongPause(now - now_, now + ElectionTimeout());
   }
   now_ = now;
+  SendNews();
   peer_lives_.OnTurn(now);
   log_would_stall_ = log_->WouldStall();
   // Makes room for the inputs: some requests were answered since the last tick.
@@ -103,6 +105,7 @@ void Replica::Turn(std::vector<Input> inputs, MonotonicTime now, bool may_instal
   NoteLeaderLives();
   transfers_.Note(raft_);
   AskWhetherRemoved();
+  outbox_->Flush();
 }
 
 // More than an election timeout has passed since the last turn of this leader: a save took long, or
@@ -321,11 +324,18 @@ void Replica::AskReads() {
 void Replica::DrainReady() {
   while (raft_.HasReady()) {
     raft::Ready ready = raft_.TakeReady();
-    SendAll(&ready.messages_now);
+    if (MayWait(ready)) {
+      std::move(ready.messages_now.begin(), ready.messages_now.end(), std::back_inserter(news_));
+    } else {
+      SendAll(&ready.messages_now);
+    }
     if (RAFTKV_MUTANT("reply-before-save")) SendAll(&ready.messages_after_save);
     for (const raft::MemberId peer : ready.snapshots_to) SendSnapshot(peer);
     if (ready.snapshot) Install(*ready.snapshot);
-    if (ready.hard_state || !ready.entries.empty()) log_->Save(ready.hard_state, ready.entries);
+    if (ready.hard_state || !ready.entries.empty()) {
+      outbox_->Flush();  // the save waits for the disk
+      log_->Save(ready.hard_state, ready.entries);
+    }
     raft_.OnSaved(ready.number);
     SendAll(&ready.messages_after_save);
     if (!ready.committed.empty()) NoteCommitted(std::move(ready.committed));
@@ -338,6 +348,14 @@ void Replica::DrainReady() {
     // Peers that are behind get more in the next turn, so that clients are served between.
     if (!raft_.HasUrgentReady()) break;
   }
+}
+
+// Whether the messages may be sent after the answers to the clients. Many entries take longer to
+// apply: then the followers shall do so at the same time.
+bool Replica::MayWait(const raft::Ready& ready) {
+  constexpr size_t kFew = 4;
+  return leads() && ready.entries.empty() && !ready.hard_state && !ready.committed.empty() &&
+         ready.committed.size() <= kFew;
 }
 
 void Replica::SendAll(std::vector<raft::Message>* messages) {

@@ -74,6 +74,11 @@ class Replica {
   // one. `may_install`: no other thread applies, so a snapshot may replace the state machine.
   void Turn(std::vector<Input> inputs, MonotonicTime now, bool may_install = true);
 
+  // Sends the news of a commit of a few entries to the followers. This wakes them, and on a busy
+  // machine they would run before the clients have their answers. So call it after the answers.
+  // Otherwise the next turn sends it.
+  void SendNews() { SendAll(&news_); }
+
   struct HandOver {
     // If set, it replaces the state machine before `committed` and `reads` are handled. Committed
     // entries of earlier hand-overs are then dropped, and their requests are answered "unknown".
@@ -179,6 +184,7 @@ class Replica {
   void Install(const raft::SnapshotMeta& meta);
   void SendSnapshot(raft::MemberId to);
   void SendAll(std::vector<raft::Message>* messages);
+  bool MayWait(const raft::Ready& ready);
 
   // replica_proposals.cc: how commands come into the log
   void ProposeWaiting();
@@ -217,11 +223,7 @@ class Replica {
     return pending_.size() >= options_.pending_max && !RAFTKV_MUTANT("requests-without-bound");
   }
   // A quarter is left for small commands, because large ones may have to wait for them.
-  bool HasRoomFor(size_t bytes) const {
-    const size_t max = options_.pending_bytes_max;
-    const size_t limit = bytes < options_.large_bytes ? max : max - max / 4;
-    return proposals_.size() == 0 || proposals_.bytes() + bytes <= limit;
-  }
+  bool HasRoomFor(size_t bytes) const;
   void OnLongPause(absl::Duration pause, MonotonicTime first_expiry);
   absl::Duration HeartbeatInterval() const { return options_.tick * options_.raft.heartbeat_ticks; }
   absl::Duration ElectionTimeout() const {
@@ -266,6 +268,7 @@ class Replica {
   Audit audit_;
   Fault fault_;
 
+  std::vector<raft::Message> news_;         // SendNews
   HandOver hand_over_;                      // of this turn
   std::optional<SnapshotArrived> arrived_;  // waits until it may be installed
 

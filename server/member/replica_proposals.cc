@@ -42,6 +42,12 @@ void Replica::Handle(ProposeRequest request) {
   proposals_.Add(request, std::move(pending), std::move(request.caller));
 }
 
+bool Replica::HasRoomFor(size_t bytes) const {
+  const size_t max = options_.pending_bytes_max;
+  const size_t limit = bytes < options_.large_bytes ? max : max - max / 4;
+  return proposals_.size() == 0 || proposals_.bytes() + bytes <= limit;
+}
+
 void Replica::ProposeWaiting() {
   if (removed_) return proposals_.FailWaiting(Fate::kStoppedUnproposed);
   const raft::MemberId leader = raft_.leader();

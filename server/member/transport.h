@@ -1,8 +1,9 @@
 #ifndef RAFTKV_SERVER_MEMBER_TRANSPORT_H_
 #define RAFTKV_SERVER_MEMBER_TRANSPORT_H_
 
-// How a member sends messages to its peers. Send does not wait and reports no error. Implemented by
-// server/peer (gRPC) and by the simulator's network.
+// How a member sends messages to its peers. Send does not wait and reports no error. What was given
+// to Send may be kept until Flush, which is called before a save and at the end of a turn.
+// Implemented by server/peer (gRPC) and by the simulator's network.
 //
 // Raft messages may be dropped, delayed, reordered and duplicated; Raft sends again. Forwarded
 // proposals may be dropped but are never duplicated. When their stream breaks, the replica is told
@@ -106,6 +107,7 @@ class Transport {
  public:
   virtual ~Transport() = default;
   virtual void Send(PeerMessage message) = 0;
+  virtual void Flush() {}
 
   // Sends a snapshot of this member's state machine, as it is now or later, to a peer that needs
   // one. `term` is this member's term as leader. An earlier transfer to the same peer is ended.

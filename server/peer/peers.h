@@ -81,6 +81,8 @@ struct PeersOptions {
   // How long a stream that a peer opens may take until it says who opened it.
   absl::Duration introduction_max = absl::Seconds(10);
   SnapshotHooks snapshots;
+  // Sends the answers that were given to the streams of peers (Port::SendAnswers).
+  std::function<void()> send_answers = [] {};
   // Above the default of the replica's pending_max: the queue of a working connection is then never
   // full.
   QueueBound forward_bound{.messages = 1 << 17, .bytes = 256 << 20};
@@ -112,6 +114,7 @@ class Peers final : public Transport {
   void EverySecond();
 
   void Send(PeerMessage message) override;
+  void Flush() override { options_.send_answers(); }
   void SendSnapshot(raft::MemberId to, raft::Term term) override;
   void StopSnapshots() override;
 

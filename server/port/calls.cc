@@ -62,13 +62,16 @@ void CommandQueue::Post(StreamCommand command) {
   Wake();
 }
 
-void CommandQueue::SendHeld() {
+bool CommandQueue::SendHeld(size_t few) {
   {
     absl::MutexLock lock(&mutex_);
     holder_ = std::this_thread::get_id();
-    if (commands_.empty() || std::exchange(woken_, true)) return;
+    if (commands_.empty() || woken_) return false;
+    if (commands_.size() <= few) return true;
+    woken_ = true;
   }
   Wake();
+  return false;
 }
 
 void CommandQueue::Wake() {
@@ -87,10 +90,13 @@ bool CommandQueue::ChargeRequest(int64_t change, int64_t of_stream, int64_t of_c
   return bytes <= max && of_connection <= large_;
 }
 
-std::vector<StreamCommand> CommandQueue::Take() {
+void CommandQueue::ClearWake() {
   uint64_t count = 0;
   while (read(wake_fd_, &count, sizeof(count)) < 0 && errno == EINTR) {
   }
+}
+
+std::vector<StreamCommand> CommandQueue::Take() {
   absl::MutexLock lock(&mutex_);
   woken_ = false;
   return std::exchange(commands_, {});

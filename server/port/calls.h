@@ -26,8 +26,8 @@ namespace raftkv::port {
 class PortStreamCall;
 class StreamOwnerOnPort;
 
-// Passes commands of other threads to the port's thread. Functions may be called from any thread,
-// except Take.
+// Passes commands of other threads to the thread that serves the port. Functions may be called from
+// any thread, except Take and ClearWake.
 class CommandQueue {
  public:
   static constexpr size_t kHeldMax = 64;
@@ -41,12 +41,14 @@ class CommandQueue {
   // Commands that the calling thread posts from now on are held back until it calls SendHeld again,
   // or kHeldMax commands wait. So the port's thread is woken once, and writes once to a connection,
   // for many answers. Call it on one thread only, and often. Commands of other threads are not
-  // held.
-  void SendHeld();
+  // held. True: at most `few` commands wait, and the port's thread is not woken: run them on the
+  // calling thread, or call SendHeld again.
+  bool SendHeld(size_t few = 0);
   // Wakes the port's thread.
   void Wake();
-  int wake_fd() const { return wake_fd_; }  // readable after Wake
-  // On the port's thread.
+  int wake_fd() const { return wake_fd_; }  // readable after Wake, until ClearWake
+  void ClearWake();
+  // On the thread that serves the port.
   std::vector<StreamCommand> Take();
 
   // The calls that were given to handlers and are not over: unary calls until Finish, streams until

@@ -73,6 +73,7 @@ absl::StatusOr<int> Bind(const addrinfo& address, int* port, const std::string& 
 
 Port::~Port() {
   Close(absl::ZeroDuration());
+  absl::MutexLock lock(&serving_);
   StopListening();
 }
 
@@ -122,6 +123,7 @@ absl::Status Port::Listen(const std::string& host_port, Face face) {
 }
 
 void Port::Start() {
+  absl::MutexLock lock(&serving_);
   epoll_ = epoll_create1(EPOLL_CLOEXEC);
   PCHECK(epoll_ >= 0) << "epoll_create1";
   std::vector<int> sources = {command_queue_.wake_fd()};
@@ -155,9 +157,26 @@ void Port::FinishStreams(const EventQueue* events, const absl::Status& status) {
   }
 }
 
+void Port::SendAnswers() {
+  constexpr int kFew = 4;
+  // With many calls, more answers follow soon, and the port's thread sends them together.
+  const bool busy = !options_.connection.for_peers && running() > kFew;
+  if (!command_queue_.SendHeld(busy ? 0 : kFew)) return;
+  if (!serving_.TryLock()) {
+    command_queue_.SendHeld();
+    return;
+  }
+  now_ = MonotonicNow();
+  ServeCommands();
+  const bool more = !touched_.empty();
+  serving_.Unlock();
+  if (more) command_queue_.Wake();
+}
+
 // --- the port's thread
 
 void Port::Run() {
+  absl::MutexLock lock(&serving_);
   now_ = MonotonicNow();
   next_second_ = now_ + absl::Seconds(1);
   while (step_ != Step::kClose) {
@@ -189,7 +208,10 @@ void Port::RunOnce(MonotonicTime until) {
   const absl::Duration wait = touched_.empty() ? until - now_ : absl::ZeroDuration();
   const int timeout_ms = static_cast<int>(
       std::clamp<int64_t>(absl::ToInt64Milliseconds(wait) + (touched_.empty() ? 1 : 0), 0, 1000));
-  const int count = epoll_wait(epoll_, events.data(), kEventsMax, timeout_ms);
+  const int epoll = epoll_;
+  serving_.Unlock();
+  const int count = epoll_wait(epoll, events.data(), kEventsMax, timeout_ms);
+  serving_.Lock();
   now_ = MonotonicNow();
   for (int i = 0; i < count; ++i) {
     const int fd = events[i].data.fd;
@@ -197,8 +219,14 @@ void Port::RunOnce(MonotonicTime until) {
       ServeSocket(it->second.get(), events[i].events);
     } else if (const auto at = listeners_.find(fd); at != listeners_.end()) {
       Accept(fd, at->second);
+    } else if (fd == command_queue_.wake_fd()) {
+      command_queue_.ClearWake();
     }
   }
+  ServeCommands();
+}
+
+void Port::ServeCommands() {
   RunCommands();
   PushEvents();
   WriteTouched();
@@ -369,6 +397,8 @@ void Port::RunClose() {
 
 // --- Router
 
+// These are called by connections, so by the thread that holds serving_.
+
 absl::Status Port::Open(const std::shared_ptr<GrpcStream>& stream) {
   const auto it = rows_.find(stream->method);
   if (it == rows_.end()) {
@@ -395,7 +425,13 @@ bool Port::HasPage(const std::string& path) const {
   return rows_.contains(absl::StrCat(kPage, path));
 }
 
+void Port::OnStreamClosed() {
+  serving_.AssertHeld();
+  --streams_;
+}
+
 bool Port::AdmitStream(bool of_stranger) {
+  serving_.AssertHeld();
   // OnStreamClosed is not called for a stream that is not admitted, so do not count it. Calls are
   // limited, too, because a call may still wait for its handler after its stream was closed.
   const size_t calls_max = of_stranger ? options_.calls_max / 2 : options_.calls_max;

@@ -3,8 +3,10 @@
 
 // A port: serves rows of methods (rpc/method.h) as gRPC over HTTP/2, and pages over HTTP/1. The
 // first bytes of a connection tell which of the two it speaks. A member has two: one for clients,
-// and one for its peers (ConnectionLimits::for_peers). One thread of its own owns a port's sockets:
-// it accepts, reads, decompresses and parses requests, and sends answers. Handlers run on the
+// and one for its peers (ConnectionLimits::for_peers). A thread of its own serves a port's sockets:
+// it accepts, reads, decompresses and parses requests, and sends answers. While it waits, another
+// thread may send a few answers (SendAnswers): "the port's thread" is the one that holds the port's
+// mutex. Handlers run on the
 // threads that serve the event queues. What a client does to its connections can delay other
 // clients, but not Raft (docs/decisions/0014-a-client-port-of-our-own.md,
 // 0021-one-server-for-both-ports.md).
@@ -25,8 +27,10 @@
 #include <thread>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 #include "server/port/calls.h"
@@ -88,8 +92,9 @@ class Port final : private Router {
   int running(const EventQueue* events) const;
   size_t unsent_bytes() const { return command_queue_.unsent_bytes; }  // from any thread
   size_t connections() const { return connection_count_; }             // from any thread
-  // CommandQueue::SendHeld, for the answers of handlers that run on the calling thread.
-  void SendAnswers() { command_queue_.SendHeld(); }
+  // CommandQueue::SendHeld, for the answers of handlers that run on the calling thread. If they are
+  // few, they are sent on this thread: waking the port's thread would take longer.
+  void SendAnswers();
   // On the thread that serves `events`: ends its streams with this status.
   void FinishStreams(const EventQueue* events, const absl::Status& status);
 
@@ -104,7 +109,7 @@ class Port final : private Router {
   // Router:
   absl::Status Open(const std::shared_ptr<GrpcStream>& stream) override;
   bool AdmitStream(bool of_stranger) override;
-  void OnStreamClosed() override { --streams_; }
+  void OnStreamClosed() override;
   bool ChangeRequestBytes(int64_t change, int64_t of_stream, int64_t of_connection,
                           bool stranger) override {
     return command_queue_.ChargeRequest(change, of_stream, of_connection, stranger);
@@ -114,25 +119,27 @@ class Port final : private Router {
   JsonGateway* json() override { return json_.get(); }
 
   void Run();
-  // Serves what has happened, and waits for it at most until `until`.
-  void RunOnce(MonotonicTime until);
-  void Accept(int listener, Face face);
+  // Serves what has happened, and waits for it at most until `until`. Unlocks serving_ while it
+  // waits.
+  void RunOnce(MonotonicTime until) ABSL_EXCLUSIVE_LOCKS_REQUIRED(serving_);
+  void Accept(int listener, Face face) ABSL_EXCLUSIVE_LOCKS_REQUIRED(serving_);
   // Closes the oldest connection of a stranger without calls, or else of any stranger. False: there
   // is none.
-  bool DropStranger();
-  void ServeSocket(Connection* connection, uint32_t events);
-  void RunCommands();
-  void WriteTouched();
-  void PushEvents();
-  void EndLate();
-  void TrimMemory();
+  bool DropStranger() ABSL_EXCLUSIVE_LOCKS_REQUIRED(serving_);
+  void ServeSocket(Connection* connection, uint32_t events) ABSL_EXCLUSIVE_LOCKS_REQUIRED(serving_);
+  void RunCommands() ABSL_EXCLUSIVE_LOCKS_REQUIRED(serving_);
+  void ServeCommands() ABSL_EXCLUSIVE_LOCKS_REQUIRED(serving_);
+  void WriteTouched() ABSL_EXCLUSIVE_LOCKS_REQUIRED(serving_);
+  void PushEvents() ABSL_EXCLUSIVE_LOCKS_REQUIRED(serving_);
+  void EndLate() ABSL_EXCLUSIVE_LOCKS_REQUIRED(serving_);
+  void TrimMemory() ABSL_EXCLUSIVE_LOCKS_REQUIRED(serving_);
   // Watches the listening sockets, or not.
-  void WatchListeners(bool watch);
-  void StopListening();
-  void RunClose();
+  void WatchListeners(bool watch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(serving_);
+  void StopListening() ABSL_EXCLUSIVE_LOCKS_REQUIRED(serving_);
+  void RunClose() ABSL_EXCLUSIVE_LOCKS_REQUIRED(serving_);
   // Watches the socket for what the connection waits for.
-  void Watch(Connection* connection);
-  void Drop(Connection* connection);
+  void Watch(Connection* connection) ABSL_EXCLUSIVE_LOCKS_REQUIRED(serving_);
+  void Drop(Connection* connection) ABSL_EXCLUSIVE_LOCKS_REQUIRED(serving_);
 
   const PortOptions options_;
   std::vector<std::unique_ptr<Group>> groups_;
@@ -146,18 +153,20 @@ class Port final : private Router {
   absl::Notification declined_;
   std::thread thread_;
 
-  // The port's thread:
-  int epoll_ = -1;
-  absl::flat_hash_map<int, std::unique_ptr<Connection>> connections_;  // by descriptor
-  std::set<int> touched_;                                              // to be written to
-  size_t streams_ = 0;
-  MonotonicTime now_;
-  MonotonicTime next_second_;
-  uint64_t too_many_ = 0;   // connections since the last log line
-  size_t peak_unsent_ = 0;  // since memory was given back to the system
-  MonotonicTime next_trim_;
+  absl::Mutex serving_;  // held by the thread that serves the sockets
+  int epoll_ ABSL_GUARDED_BY(serving_) = -1;
+  absl::flat_hash_map<int, std::unique_ptr<Connection>> connections_
+      ABSL_GUARDED_BY(serving_);                     // by descriptor
+  std::set<int> touched_ ABSL_GUARDED_BY(serving_);  // to be written to
+  size_t streams_ ABSL_GUARDED_BY(serving_) = 0;
+  MonotonicTime now_ ABSL_GUARDED_BY(serving_);
+  MonotonicTime next_second_ ABSL_GUARDED_BY(serving_);
+  uint64_t too_many_ ABSL_GUARDED_BY(serving_) = 0;   // connections since the last log line
+  size_t peak_unsent_ ABSL_GUARDED_BY(serving_) = 0;  // since memory was given back to the system
+  MonotonicTime next_trim_ ABSL_GUARDED_BY(serving_);
   std::atomic<size_t> connection_count_{0};  // of connections_
-  bool accepting_ = true;  // false until the next second: no file descriptor was left for accept
+  bool accepting_ ABSL_GUARDED_BY(serving_) =
+      true;  // false until the next second: no file descriptor was left for accept
 };
 
 }  // namespace raftkv::port

@@ -169,12 +169,12 @@ void Cluster::Turn(raft::MemberId id) {
   if (m.member == nullptr) return;
   m.sent.clear();
   m.member->Turn(now_);
-  if (m.hold_apply) return;
-  for (;;) {
+  while (!m.hold_apply) {
     const ApplyPlan plan = m.member->PlanApply(now_);
-    if (plan == ApplyPlan::kNothing) return;
+    if (plan == ApplyPlan::kNothing) break;
     m.member->Apply(plan);
   }
+  m.member->SendNews();
 }
 
 void Cluster::Settle() {

@@ -196,7 +196,9 @@ void Member::OnApply() {
                            .out_of_time = [&] { return rng.Chance(faults.out_of_time); }});
     p.doing = Doing::kNothing;
   }
-  if (AfterApplying()) ScheduleApply();
+  if (!AfterApplying()) return;
+  p.member->SendNews();
+  ScheduleApply();
 }
 
 void Member::OnApplyElsewhere() {
