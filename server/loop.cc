@@ -14,8 +14,7 @@ namespace {
 // Collecting for a turn ends at the first of these: kEmptyPollsMax polls in a row found nothing;
 // kCollectMax is over; kEventsMax events were collected; Member::has_enough. The rest waits. Of the
 // values of kEmptyPollsMax that were measured on two cores, 12 gave the highest throughput.
-constexpr int kEventsMax = 1024;
-constexpr int kEmptyPollsMax = 12;
+constexpr int kEventsMax = 1024, kEmptyPollsMax = 12;
 constexpr absl::Duration kCollectMax = absl::Milliseconds(2);
 // Applying on the loop's thread ends before the next entry or read once this time is over, so that
 // the next turn can send heartbeats.

@@ -3,7 +3,6 @@
 #include <rocksdb/file_system.h>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>

@@ -353,6 +353,7 @@ TEST(Load, ALostConnectionIsOpenedAgain) {
   EXPECT_GT(report->errors, 0u);
   EXPECT_GT(report->latency.count(), 100u);
   for (const auto& [message, count] : report->errors_by_message) {
+    if (message == "CANCELLED") continue;  // gRPC's server ended the call before the connection
     EXPECT_THAT(message, StartsWith("connection to " + server.address() + " lost: "));
   }
 }

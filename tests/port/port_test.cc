@@ -394,5 +394,29 @@ TEST_F(PortTest, MalformedRequestsAndUnservedMethodsGetErrors) {
   EXPECT_EQ(not_served.error_message(), "etcdserver: raftkv does not serve /a.Service/Method yet");
 }
 
+// The port's thread and this one send answers at the same time.
+TEST_F(PortTest, AFewAnswersAreSentByTheThreadThatMadeThem) {
+  constexpr int kClients = 3, kCalls = 300;
+  std::atomic<int> answered{0};
+  std::vector<std::thread> clients;
+  for (int i = 0; i < kClients; ++i) {
+    clients.emplace_back([&] {
+      for (int call = 0; call < kCalls; ++call) {
+        grpc::ClientContext context;
+        HealthCheckRequest request;
+        HealthCheckResponse response;
+        if (!stub_->Check(&context, request, &response).ok()) return;
+        ++answered;
+      }
+    });
+  }
+  EXPECT_TRUE(Eventually([&] {
+    for (const auto& call : std::exchange(calls_, {})) call.Finish(absl::OkStatus());
+    port_.SendAnswers();
+    return answered == kClients * kCalls;
+  }));
+  for (std::thread& client : clients) client.join();
+}
+
 }  // namespace
 }  // namespace raftkv
