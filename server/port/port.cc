@@ -162,15 +162,16 @@ void Port::SendAnswers() {
   // With many calls, more answers follow soon, and the port's thread sends them together.
   const bool busy = !options_.connection.for_peers && running() > kFew;
   if (!command_queue_.SendHeld(busy ? 0 : kFew)) return;
-  if (!serving_.TryLock()) {
-    command_queue_.SendHeld();
-    return;
+  if (serving_.TryLock()) {
+    // What is left to be written may be much, of many connections. It must not delay this thread.
+    if (touched_.empty()) {
+      now_ = MonotonicNow();
+      ServeCommands();
+      if (!touched_.empty()) command_queue_.Wake();
+    }
+    serving_.Unlock();
   }
-  now_ = MonotonicNow();
-  ServeCommands();
-  const bool more = !touched_.empty();
-  serving_.Unlock();
-  if (more) command_queue_.Wake();
+  command_queue_.SendHeld();  // unless they were served here
 }
 
 // --- the port's thread
