@@ -53,7 +53,7 @@ microbench: ## micro-benchmarks: codec, log, state machine, ranges (FILTER=Range
 	@.ci/install-deps build microbench && .ci/build release microbench && \
 	  build/release/bin/microbench $(if $(FILTER),--benchmark_filter='$(FILTER)')
 
-overload: ## puts at 2, 5 and 10 times the rate that the cluster can carry; etcd too
+overload: ## puts at 2, 5 and 10 times the rate of 256 clients; etcd too
 	@.ci/install-deps build test && .ci/build release raftkv-server raftkv && RAFTKV_ETCD=$$(.ci/etcd) tests/bench/overload
 
 growth: ## a state that is larger than the memory (KEYS, MEMORY_MIB); etcd too; needs root

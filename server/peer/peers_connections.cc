@@ -194,7 +194,7 @@ void Peers::MakeHeartbeatOut(Peer* peer) {
     if (!was_open) NoteFailure(peer, end.status);
     if (end.status.error_code() == grpc::StatusCode::UNIMPLEMENTED) {
       peer->knows_heartbeats = false;
-      OnConnected(peer);
+      OnConnected(peer);  // the peer has answered
     } else if (was_open || end.rejected_by_peer()) {
       OnAppendsLost(peer, end);
     }
