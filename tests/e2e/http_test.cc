@@ -30,6 +30,9 @@ class Pages : public testing::Test {
     if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "Debian's etcd has fewer pages";
     cluster_.StartAll();
     ASSERT_GE(cluster_.WaitForLeader(), 0);
+    // A majority knows the leader. Member 0, which serves the pages, may not know it yet.
+    ASSERT_TRUE(
+        Eventually(absl::Seconds(20), [&] { return cluster_.Status(0).response.leader() != 0; }));
   }
   HttpReply Get(const std::string& target, int member = 0) {
     return HttpGet(cluster_.client_address(member), target);
