@@ -9,6 +9,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "glog/logging.h"
 #include "server/clock.h"
 #include "server/port/connection.h"
@@ -67,7 +68,7 @@ bool CommandQueue::SendHeld(size_t few) {
     absl::MutexLock lock(&mutex_);
     holder_ = std::this_thread::get_id();
     if (commands_.empty() || woken_) return false;
-    if (commands_.size() <= few) return true;
+    if (commands_.size() <= few && absl::c_all_of(commands_, IsResponse)) return true;
     woken_ = true;
   }
   Wake();

@@ -41,8 +41,8 @@ class CommandQueue {
   // Commands that the calling thread posts from now on are held back until it calls SendHeld again,
   // or kHeldMax commands wait. So the port's thread is woken once, and writes once to a connection,
   // for many answers. Call it on one thread only, and often. Commands of other threads are not
-  // held. True: at most `few` commands wait, and the port's thread is not woken: run them on the
-  // calling thread, or call SendHeld again.
+  // held. True: at most `few` commands wait, all of them are responses (IsResponse), and the port's
+  // thread is not woken: run them on the calling thread, or call SendHeld again.
   bool SendHeld(size_t few = 0);
   // Wakes the port's thread.
   void Wake();

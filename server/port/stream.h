@@ -48,7 +48,7 @@ struct GrpcStream {
   std::atomic<bool> accepted{false};
 
   // The port's thread.
-  const int32_t id;
+  const int32_t id;        // 0: over HTTP/1
   Connection* connection;  // null: the stream is closed
   std::unique_ptr<StreamOwner> owner;
   std::string method;  // the header :path
@@ -115,6 +115,13 @@ inline size_t UnsentBytes(const StreamCommand& command) {
   if (command.is_json) return bytes;
   for (const std::string& piece : command.message) bytes += piece.size();
   return bytes;
+}
+
+// A response over HTTP/2, which takes little time to send. With any other command, the connection
+// may go on to parse requests that it has read before.
+inline bool IsResponse(const StreamCommand& command) {
+  const bool http1 = command.stream->id == 0;
+  return !http1 && !command.deliver && !command.request.has_value();
 }
 
 }  // namespace raftkv::port

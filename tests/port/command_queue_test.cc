@@ -3,7 +3,10 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 
+#include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "server/port/calls.h"
 
@@ -12,7 +15,10 @@ namespace {
 
 class CommandQueueTest : public testing::Test {
  protected:
-  void Post() { queue_.Post(StreamCommand{}); }
+  static std::shared_ptr<GrpcStream> Stream(int32_t id) {
+    return std::make_shared<GrpcStream>(id, /*of=*/nullptr, /*message_bytes_max=*/1);
+  }
+  void Post() { queue_.Post({.stream = Stream(1)}); }
   void PostOnAnotherThread() {
     std::thread([this] { Post(); }).join();
   }
@@ -65,6 +71,23 @@ TEST_F(CommandQueueTest, AFewHeldCommandsAreLeftToTheCaller) {
   EXPECT_EQ(Take(), 2u);
   PostOnAnotherThread();
   EXPECT_FALSE(queue_.SendHeld(2));
+}
+
+// With other commands, the thread that takes them may have to parse requests.
+TEST_F(CommandQueueTest, OnlyResponsesOverHttp2AreLeftToTheCaller) {
+  for (StreamCommand& command : std::vector<StreamCommand>{
+           {.stream = Stream(1), .deliver = true},
+           {.stream = Stream(1), .request = std::string("{}")},
+           {.stream = Stream(0)},  // over HTTP/1
+       }) {
+    queue_.SendHeld();
+    Post();
+    EXPECT_TRUE(queue_.SendHeld(2));
+    queue_.Post(std::move(command));
+    EXPECT_FALSE(queue_.SendHeld(2));
+    EXPECT_TRUE(woken());
+    EXPECT_EQ(Take(), 2u);
+  }
 }
 
 // The caller takes them although another thread has woken the port's thread meanwhile.
