@@ -37,7 +37,7 @@ struct LoopOptions {
   // Called after each turn and what it applied. True: it has more to do, so the loop does not wait
   // for input.
   std::function<bool(MonotonicTime now)> after_turn;
-  // Called after each part of a turn that may have answered clients (Port::SendAnswers).
+  // Called after each part of a turn that may have answered calls (Port::SendAnswers).
   std::function<void()> send_answers = [] {};
   // Called after each run of the applier that had something to do, on the thread that ran it.
   std::function<void(absl::Duration took)> on_applied = [](absl::Duration) {};

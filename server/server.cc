@@ -232,7 +232,11 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data,
           }),
       loop({.tick = kTick,
             .after_turn = [this](MonotonicTime now) { return AfterTurn(now); },
-            .send_answers = [this] { client_port.SendAnswers(); },
+            .send_answers =
+                [this] {
+                  client_port.SendAnswers();
+                  peer_port.SendAnswers();
+                },
             .on_applied = [this](absl::Duration took) { metrics.OnApplied(took); }},
            &member, &phase),
       watchdog({.election_timeout = config.election_timeout,

@@ -327,6 +327,7 @@ void Replica::DrainReady() {
     if (MayWait(ready)) {
       std::move(ready.messages_now.begin(), ready.messages_now.end(), std::back_inserter(news_));
     } else {
+      SendAll(&news_);  // appends to a peer must not overtake each other
       SendAll(&ready.messages_now);
     }
     if (RAFTKV_MUTANT("reply-before-save")) SendAll(&ready.messages_after_save);
@@ -356,6 +357,13 @@ bool Replica::MayWait(const raft::Ready& ready) {
   constexpr size_t kFew = 4;
   return leads() && ready.entries.empty() && !ready.hard_state && !ready.committed.empty() &&
          ready.committed.size() <= kFew;
+}
+
+// The news may contain the answer to a read of a follower's client, which Flush sends.
+void Replica::SendNews() {
+  if (news_.empty()) return;
+  SendAll(&news_);
+  outbox_->Flush();
 }
 
 void Replica::SendAll(std::vector<raft::Message>* messages) {

@@ -77,7 +77,7 @@ class Replica {
   // Sends the news of a commit of a few entries to the followers. This wakes them, and on a busy
   // machine they would run before the clients have their answers. So call it after the answers.
   // Otherwise the next turn sends it.
-  void SendNews() { SendAll(&news_); }
+  void SendNews();
 
   struct HandOver {
     // If set, it replaces the state machine before `committed` and `reads` are handled. Committed

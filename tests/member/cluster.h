@@ -60,6 +60,7 @@ class Cluster {
     std::unique_ptr<Member> member;  // null: down
     std::vector<ReplicaEvent> events;
     std::vector<PeerMessage> sent;                 // since the last Turn began
+    size_t flushed = 0;                            // how many of them Flush has sent
     std::map<raft::Index, raft::Entry> committed;  // what it has reported as committed
     bool hold_apply = false;
     bool joined = false;
@@ -69,6 +70,7 @@ class Cluster {
       sent.push_back(message);
       cluster->wire_.push_back(std::move(message));
     }
+    void Flush() override { flushed = sent.size(); }
     // The snapshot is delivered with the next messages, with the state of that moment. If that is
     // not possible, the transfer has failed.
     void SendSnapshot(raft::MemberId to, raft::Term term) override {

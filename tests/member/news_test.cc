@@ -45,6 +45,7 @@ TEST(News, ClientsAreAnsweredBeforeFollowersLearnOfACommit) {
     EXPECT_EQ(leader.sent.size(), puts > 4 ? 2u : 0u) << puts;
     leader.member->SendNews();
     EXPECT_EQ(leader.sent.size(), 2u) << puts;
+    EXPECT_EQ(leader.flushed, 2u) << puts;
     c.Settle();
     for (const raft::MemberId id : {1, 2, 3}) EXPECT_EQ(Cluster::Value(c[id], "k0"), "v");
   }
