@@ -59,11 +59,12 @@ bool IsName(std::string_view name, std::string_view prefix) {
 // A directory of a state machine. If it is obsolete, it is removed when the last user of it ends.
 class StateDirs::Dir {
  public:
-  Dir(const std::string& data_dir, std::string name)
-      : name_(std::move(name)), path_(absl::StrCat(data_dir, "/", name_)) {}
+  Dir(const std::string& data_dir, std::string name, std::shared_ptr<DirRemover> remover)
+      : name_(std::move(name)),
+        path_(absl::StrCat(data_dir, "/", name_)),
+        remover_(std::move(remover)) {}
   ~Dir() {
-    std::error_code error;
-    if (obsolete_) fs::remove_all(path_, error);
+    if (obsolete_) remover_->Remove(path_);
   }
   const std::string& name() const { return name_; }
   const std::string& path() const { return path_; }
@@ -72,6 +73,7 @@ class StateDirs::Dir {
  private:
   const std::string name_;
   const std::string path_;
+  const std::shared_ptr<DirRemover> remover_;
   bool obsolete_ = false;  // set while the object is shared; read when its last owner deletes it
 };
 
@@ -105,7 +107,7 @@ absl::StatusOr<std::unique_ptr<StateDirs>> StateDirs::Open(StateDirsOptions opti
   const absl::StatusOr<std::string> text = ReadFile(path);
   if (!text.ok()) return text.status();
   if (text->empty()) {
-    dirs->current_ = std::make_shared<Dir>(data_dir, kFirstDir);
+    dirs->current_ = std::make_shared<Dir>(data_dir, kFirstDir, dirs->remover_);
     return dirs;
   }
   const absl::Status damaged = absl::DataLossError(absl::StrCat(path, ": is damaged"));
@@ -122,7 +124,7 @@ absl::StatusOr<std::unique_ptr<StateDirs>> StateDirs::Open(StateDirsOptions opti
   }
   const std::string name = values["state"];
   if (name != kFirstDir && !IsName(name, kStatePrefix)) return damaged;
-  dirs->current_ = std::make_shared<Dir>(data_dir, name);
+  dirs->current_ = std::make_shared<Dir>(data_dir, name, dirs->remover_);
   if (values.contains("log_after_index")) {
     LogStore::Tip tip;
     if (!absl::SimpleAtoi(values["log_after_term"], &tip.id.term) ||
@@ -220,7 +222,7 @@ absl::StatusOr<std::unique_ptr<ReceivedSnapshot>> StateDirs::Accept(
     std::unique_ptr<SnapshotWriter> writer) const {
   if (absl::Status status = writer->Finish(); !status.ok()) return status;
   const std::string name = fs::path(writer->dir()).filename().string();
-  auto dir = std::make_shared<Dir>(options_.data_dir, name);
+  auto dir = std::make_shared<Dir>(options_.data_dir, name, remover_);
   dir->set_obsolete(true);  // Replace sets it to false
   // A state that this program does not open, because of its cluster version for example, must not
   // replace the one in use.

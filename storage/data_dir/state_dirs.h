@@ -10,8 +10,8 @@
 //   snapshot-<16 hex digits>/ a checkpoint that is being sent
 //
 // A directory is never renamed while its database may be open, because RocksDB finds its files by
-// path. A replaced directory is removed when its last reader has ended. What a crash leaves is
-// removed at the next start.
+// path. A replaced directory is removed in the background when its last reader has ended. What a
+// crash or a stop leaves is removed at the next start.
 //
 // Replace and Replaced run on the thread of the turns, Take and Receive on any thread.
 
@@ -20,6 +20,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "storage/data_dir/dir_remover.h"
 #include "storage/data_dir/snapshot_files.h"
 #include "storage/rules/version.h"
 #include "storage/snapshot.h"
@@ -71,6 +72,7 @@ class StateDirs final : public StateStore {
   absl::StatusOr<std::unique_ptr<StateMachine>> OpenIn(std::shared_ptr<Dir> dir, bool create) const;
 
   const StateDirsOptions options_;
+  const std::shared_ptr<DirRemover> remover_ = std::make_shared<DirRemover>();
   std::shared_ptr<Dir> current_;
   std::optional<LogStore::Tip> resume_;
 };

@@ -120,6 +120,9 @@ NONDETERMINISM_ALLOWED = {
     "storage/engine/rocks_file_system.cc": (
         CLOCKS, "measures how long syncs take; not used in simulations"),
     "storage/engine/rocks_file_system.h": (ATOMICS, "RocksDB's threads; not used in simulations"),
+    "storage/data_dir/dir_remover.h": (
+        LOCKS + r"|<thread>|std::thread", "a thread; the simulator has no directories"),
+    "storage/data_dir/dir_remover.cc": (LOCKS + r"|std::thread", "the same"),
     "storage/data_dir/snapshot_files.cc": (
         LOCKS, "a lock, because several snapshots arrive at once"),
     "storage/base/disk_operations.cc": (
