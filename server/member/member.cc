@@ -11,6 +11,9 @@ namespace {
 
 // How often the applier forgets requests that were answered at their deadline.
 constexpr absl::Duration kForgetInterval = absl::Seconds(1);
+// The pause between two steps of the physical compaction. A step takes one to three milliseconds of
+// this thread, and clients must not wait for several in a row (docs/decisions/0033).
+constexpr absl::Duration kCompactInterval = absl::Milliseconds(40);
 
 template <typename T>
 void Append(std::vector<T> more, std::vector<T>* to) {
@@ -38,8 +41,7 @@ bool Member::has_to_apply() const {
 }
 
 bool Member::idle() const {
-  return inbox_.empty() && !replica_.raft().HasReady() &&
-         (applying_elsewhere_ || (!has_to_apply() && !applier_.can_compact()));
+  return inbox_.empty() && !replica_.raft().HasReady() && (applying_elsewhere_ || !has_to_apply());
 }
 
 void Member::Turn(MonotonicTime now) {
@@ -95,7 +97,10 @@ ApplyPlan Member::PlanApply(MonotonicTime now) {
     replica_.OnApplied(state_machine_->applied().index);
   }
   HandOver();
-  applier_.MaybeCompact(options_.compact_steps_max);
+  if (now >= next_compaction_) {
+    if (applier_.can_compact()) next_compaction_ = now + kCompactInterval;
+    applier_.MaybeCompact(options_.compact_steps_max);
+  }
   if (now >= next_forget_) {
     next_forget_ = now + kForgetInterval;
     applier_.ForgetAnswered();

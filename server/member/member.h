@@ -106,8 +106,9 @@ class Member {
   void Post(Input input) { inbox_.Post(std::move(input)); }
   // True: the inbox holds enough for one turn, so the caller should stop collecting inputs.
   bool has_enough() const { return inbox_.enough(); }
-  // True: the inbox is empty, there is nothing to apply or compact on this thread, and there are no
-  // entries to send. So the caller may wait for input.
+  // True: the inbox is empty, there is nothing to apply on this thread, and there are no entries to
+  // send. So the caller may wait for input, but not longer than a tick: PlanApply may have
+  // something to do.
   bool idle() const;
   // True: committed entries or confirmed reads wait for PlanApply.
   bool has_to_apply() const;
@@ -122,9 +123,13 @@ class Member {
   bool rests() const { return pace_.rests() && has_leader(); }
 
   // --- applying
-  // Call it after each turn. It also runs a step of the physical compaction and starts a flush, if
+  // Call it after each turn. It also runs a step of the physical compaction, and starts a flush, if
   // they are due.
   ApplyPlan PlanApply(MonotonicTime now);
+  // The next PlanApply would run a step of the physical compaction.
+  bool compaction_due(MonotonicTime now) const {
+    return now >= next_compaction_ && applier_.can_compact();
+  }
   // `budget` applies to kHere only.
   void Apply(ApplyPlan plan, const ApplyBudget& budget = {});
   // True from the PlanApply that returned kElsewhere until the first PlanApply after Apply has
@@ -196,6 +201,7 @@ class Member {
   Applier applier_;
   bool applying_elsewhere_ = false;
   std::atomic<bool> applied_elsewhere_{false};
+  MonotonicTime next_compaction_ = MonotonicTime::InfinitePast();
   MonotonicTime next_flush_ = MonotonicTime::InfinitePast();
   MonotonicTime next_forget_ = MonotonicTime::InfinitePast();
 

@@ -215,12 +215,13 @@ void Member::OnApplyElsewhere() {
 // Calls PlanApply, which may run a step of the physical compaction and start a flush.
 ApplyPlan Member::Plan() {
   Process& p = *process_;
-  const bool compacts = !asleep() && p.member->applier().can_compact();
+  const MonotonicTime now = world_->clock_of(number_);
+  const bool compacts = !asleep() && p.member->compaction_due(now);
   if (compacts) {
     p.doing = Doing::kCompact;
     if (p.dies_compacting) p.fuse.Arm(static_cast<int>(world_->rng().Below(2)));
   }
-  const ApplyPlan plan = p.member->PlanApply(world_->clock_of(number_));
+  const ApplyPlan plan = p.member->PlanApply(now);
   p.doing = Doing::kNothing;
   if (!compacts || p.fuse.blown()) return plan;
   if (++p.compact_steps == 2) world_->marks().Hit(Mark::kCompactSteps);
