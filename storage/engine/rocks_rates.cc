@@ -37,10 +37,9 @@ void WriteRates::Request(int64_t bytes, rocksdb::Env::IOPriority priority,
 int64_t WriteRates::GetSingleBurstBytes() const { return flushes_->GetSingleBurstBytes(); }
 
 int64_t WriteRates::GetTotalBytesThrough(rocksdb::Env::IOPriority priority) const {
-  return priority == rocksdb::Env::IO_TOTAL
-             ? flushes_->GetTotalBytesThrough(priority) +
-                   compactions_->GetTotalBytesThrough(priority)
-             : Of(priority).GetTotalBytesThrough(priority);
+  return priority == rocksdb::Env::IO_TOTAL ? flushes_->GetTotalBytesThrough(priority) +
+                                                  compactions_->GetTotalBytesThrough(priority)
+                                            : Of(priority).GetTotalBytesThrough(priority);
 }
 
 int64_t WriteRates::GetTotalRequests(rocksdb::Env::IOPriority priority) const {
