@@ -255,7 +255,13 @@ std::optional<WatchBatch> Watcher::Impl::Take() {
   if (response.fragment()) return std::nullopt;
   response.mutable_events()->Swap(fragments_.mutable_events());
   fragments_.Clear();
-  next_revision_ = std::max(next_revision_, response.header().revision() + 1);
+  // With events, the header may have a newer revision than the last event: etcd sends the events of
+  // a watch that is behind in several batches, all with its newest revision. Without events, the
+  // watch has caught up.
+  const int64_t reached = response.events().empty()
+                              ? response.header().revision()
+                              : response.events().rbegin()->kv().mod_revision();
+  next_revision_ = std::max(next_revision_, reached + 1);
   if (response.events().empty()) {
     const bool asked = progress_sent_ > 0;
     if (asked) --progress_sent_;

@@ -29,10 +29,10 @@ struct Event {
   std::optional<KeyValue> prev_kv;
 };
 
-// The events of one or more whole revisions, in order. After this batch, every event up to
-// header.revision has been returned.
+// The events of one or more whole revisions, in order. Every event up to the last one of the batch
+// has been returned; after a batch without events, every event up to header.revision.
 struct WatchBatch {
-  Header header;
+  Header header;  // its revision may be newer than the last event: more events may follow
   // Empty only if progress_notify is set, or after RequestProgress.
   std::vector<Event> events;
 };
@@ -61,7 +61,8 @@ class Watcher {
   absl::StatusOr<WatchBatch> Next(absl::Time deadline = absl::InfiniteFuture());
   void Cancel();
   // Makes Next return an empty batch soon, whose header has a revision up to which every event was
-  // returned. Several requests may get one batch.
+  // returned. Several requests may get one batch. Old versions of etcd (before 3.4.25 and 3.5.8)
+  // answer too early if the watch is behind: ask them only when it has caught up.
   void RequestProgress();
 
   // Every event before this revision was returned. To continue after an error, start a new watch at

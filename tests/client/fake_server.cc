@@ -203,12 +203,14 @@ grpc::Status FakeServer::Status(grpc::ServerContext* context, const etcdserverpb
   return before(context);
 }
 
-grpc::Status FakeServer::Watch(
-    grpc::ServerContext*,
-    grpc::ServerReaderWriter<etcdserverpb::WatchResponse, etcdserverpb::WatchRequest>* stream) {
+grpc::Status FakeServer::Watch(grpc::ServerContext*, WatchStream* stream) {
   for (etcdserverpb::WatchRequest request; stream->Read(&request);) {
     if (!request.has_create_request()) continue;
     ++calls;
+    if (answer_watch != nullptr) {
+      if (const auto end = answer_watch(request.create_request(), stream)) return *end;
+      continue;
+    }
     etcdserverpb::WatchResponse created;
     created.set_created(true);
     if (creates_watches) stream->Write(created);

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <semaphore>
 #include <string>
 #include <thread>
@@ -57,6 +58,12 @@ class FakeServer final : public etcdserverpb::KV::Service,
   grpc::Status snapshot_end;
 
   bool creates_watches = true;  // false: it never answers. Set it before the first call.
+  // Answers the request for a watch instead. A status ends the stream; none: the stream goes on.
+  // Set it before the first call.
+  using WatchStream =
+      grpc::ServerReaderWriter<etcdserverpb::WatchResponse, etcdserverpb::WatchRequest>;
+  std::function<std::optional<grpc::Status>(const etcdserverpb::WatchCreateRequest&, WatchStream*)>
+      answer_watch;
 
   // False: so many calls have not arrived within 20 s.
   bool AwaitCalls(int count) const;
@@ -112,9 +119,7 @@ class FakeServer final : public etcdserverpb::KV::Service,
                         grpc::ServerWriter<etcdserverpb::SnapshotResponse>*) override;
   grpc::Status Defragment(grpc::ServerContext*, const etcdserverpb::DefragmentRequest*,
                           etcdserverpb::DefragmentResponse*) override;
-  grpc::Status Watch(
-      grpc::ServerContext*,
-      grpc::ServerReaderWriter<etcdserverpb::WatchResponse, etcdserverpb::WatchRequest>*) override;
+  grpc::Status Watch(grpc::ServerContext*, WatchStream*) override;
 
   absl::Mutex mutex_;  // held while one of the last requests is written
   std::string address_ = "127.0.0.1:0";
