@@ -210,7 +210,13 @@ Watcher::Impl::Step Watcher::Impl::Broken() {
   if (cancelled_) return Step::kOver;
   last_error_ = status.ok() ? absl::UnavailableError(absl::StrCat(address_, " ended the watch"))
                             : ToError(status, address_, kWatchCall);
-  return IsRejection(status.error_code()) ? End(last_error_) : Step::kGoOn;
+  if (!IsRejection(status.error_code())) {
+    refused_ = 0;
+    return Step::kGoOn;
+  }
+  if (Judge(Kind::kRead, status) != Verdict::kTryNext) return End(last_error_);
+  if (++refused_ < endpoints_.size()) retry_at_ = MonotonicTime::InfinitePast();
+  return Step::kGoOn;
 }
 
 Watcher::Impl::Step Watcher::Impl::Read(MonotonicTime deadline) {
@@ -218,6 +224,7 @@ Watcher::Impl::Step Watcher::Impl::Read(MonotonicTime deadline) {
   bool ok = false;
   if (!Wait(&response_, created_ ? deadline : std::min(deadline, give_up_at_), &ok)) {
     if (created_ || Now() >= deadline) return Step::kDeadline;
+    refused_ = 0;
     last_error_ = absl::DeadlineExceededError(absl::StrCat("no answer from ", address_));
     Close();
     return Step::kGoOn;
@@ -243,6 +250,7 @@ std::optional<WatchBatch> Watcher::Impl::Take() {
   }
   if (response.created()) {
     created_ = true;
+    refused_ = 0;
     backoff_ = kBackoffMin;
     attempt_limit_ = options_.request_timeout / kAttemptShare;
     retry_at_ = MonotonicTime::InfinitePast();
@@ -289,7 +297,8 @@ absl::StatusOr<WatchBatch> Watcher::Impl::Run(MonotonicTime deadline, bool until
   for (;;) {
     if (cancelled_ || !over_.ok()) return WhyNot(Step::kOver, deadline);
     if (until_created && call_ != nullptr && created_) return WatchBatch();
-    if (until_created && NeverSent(last_error_)) return last_error_;
+    const bool refused = refused_ >= endpoints_.size();
+    if (until_created && (refused || NeverSent(last_error_))) return last_error_;
     Step step = Step::kGoOn;
     if (call_ == nullptr) step = Connect(deadline);
     if (step == Step::kGoOn && call_ != nullptr) {

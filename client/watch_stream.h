@@ -82,6 +82,7 @@ class Watcher::Impl {
   const std::vector<std::unique_ptr<Endpoint>>& endpoints_;
   size_t endpoint_;      // the next one to try
   size_t attempts_ = 0;  // to create the watch
+  size_t refused_ = 0;   // the last attempts, by members that serve no watch now, as learners
   const Options& options_;
   etcdserverpb::WatchCreateRequest request_;
   int64_t next_revision_ = 0;  // 0: not known yet

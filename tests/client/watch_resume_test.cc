@@ -102,5 +102,45 @@ TEST(WatchResume, AfterTheRevisionOfANotificationOfProgress) {
   EXPECT_EQ(ResumesAt({Batch(100, {2}), Batch(100, {})}), 101);
 }
 
+std::optional<grpc::Status> AnswerLikeALearner(const WatchCreateRequest&,
+                                               FakeServer::WatchStream*) {
+  return grpc::Status(grpc::StatusCode::FAILED_PRECONDITION,
+                      "etcdserver: rpc not supported for learner");
+}
+
+TEST(WatchResume, ALearnerIsPassedOver) {
+  FakeServer learner, server;
+  learner.answer_watch = AnswerLikeALearner;
+  const auto client = WatchClient({learner.address(), server.address()});
+  const auto watcher = client->Watch("k", {}, {.deadline = Soon()});
+  EXPECT_TRUE(watcher.ok()) << watcher.status();
+  EXPECT_EQ(learner.calls, 1);
+  EXPECT_EQ(server.calls, 1);
+}
+
+// It is passed over also by a watch that has lost its member.
+TEST(WatchResume, ALearnerDoesNotEndAWatch) {
+  FakeServer server, learner;
+  learner.answer_watch = AnswerLikeALearner;
+  const auto client = WatchClient({server.address(), learner.address()});
+  const auto watcher = client->Watch("k");
+  ASSERT_TRUE(watcher.ok()) << watcher.status();
+  server.Stop();
+  for (const absl::Time end = Soon(); learner.calls < 2 && absl::Now() < end;) {
+    const absl::Status status = (*watcher)->Next(absl::Now() + absl::Milliseconds(100)).status();
+    ASSERT_TRUE(absl::IsDeadlineExceeded(status)) << status;
+  }
+  EXPECT_GE(learner.calls, 2);
+}
+
+TEST(WatchResume, LearnersOnlyAreAnError) {
+  FakeServer one, two;
+  one.answer_watch = two.answer_watch = AnswerLikeALearner;
+  const auto client = WatchClient({one.address(), two.address()});
+  const absl::Status status = client->Watch("k", {}, {.deadline = Soon()}).status();
+  EXPECT_EQ(status, absl::FailedPreconditionError("etcdserver: rpc not supported for learner"));
+  EXPECT_EQ(one.calls + two.calls, 2);
+}
+
 }  // namespace
 }  // namespace raftkv::client
