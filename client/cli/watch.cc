@@ -157,7 +157,6 @@ int Interactive(const Context& context) {
     auto watcher = StartLine(client.get(), line, &command);
     if (!watcher.ok()) {
       code = context.Fail(watcher.status());
-      if (NeverSent(watcher.status())) break;
       continue;
     }
     Running& running = all.emplace_back();
