@@ -2,7 +2,9 @@
 #include <algorithm>
 #include <optional>
 #include <stop_token>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/time/clock.h"
 #include "client/candidate.h"
@@ -78,7 +80,7 @@ class LeaderObserver::Impl {
     if (!first.ok()) return first.status();
     const bool leads = !first->kvs.empty();
     found_ = {leads ? Keys(first->kvs[0].key) : all_, leads, first->header.revision};
-    if (leads) pending_.push_back({first->header, first->kvs[0]});
+    if (leads) Add(first->header, first->kvs[0]);
     return absl::OkStatus();
   }
 
@@ -102,9 +104,15 @@ class LeaderObserver::Impl {
         FindAgain();
         return absl::OkStatus();
       }
-      pending_.push_back({batch->header, event.kv});
+      Add(batch->header, event.kv);
     }
     return absl::OkStatus();
+  }
+
+  // After a compaction, Find may read what was added already.
+  void Add(const Header& header, const KeyValue& leader) {
+    const auto change = std::pair(leader.key, leader.mod_revision);
+    if (std::exchange(last_, change) != change) pending_.push_back({header, leader});
   }
 
   void FindAgain() {
@@ -115,6 +123,7 @@ class LeaderObserver::Impl {
   Client& client_;
   const Keys all_;
   std::vector<LeaderResult> pending_;  // not returned yet: at most the events of one batch
+  std::optional<std::pair<std::string, int64_t>> last_;  // added: the key and its mod_revision
   std::optional<Found> found_;
   std::unique_ptr<Watcher> watcher_;  // of found_->watched; null: not started yet
   std::stop_source cancel_;

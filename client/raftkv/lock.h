@@ -164,7 +164,8 @@ class LeaderObserver {
   LeaderObserver& operator=(const LeaderObserver&) = delete;
 
   // Returns the leader; then waits for the next value that the leader proclaims, or the next
-  // leader. A leader that leads only for a moment may be skipped. Errors:
+  // leader. What has not changed is returned once. A leader that leads only for a moment may be
+  // skipped. Errors:
   //   DeadlineExceeded  nothing has changed until `deadline`. Next may be called again.
   //   Cancelled         after Cancel.
   //   others            errors of the service.

@@ -142,5 +142,36 @@ TEST(WatchResume, LearnersOnlyAreAnError) {
   EXPECT_EQ(one.calls + two.calls, 2);
 }
 
+// The watch of an observer is behind a compaction, while the leader stays.
+TEST(WatchResume, AnObserverReturnsALeaderOnce) {
+  FakeServer server;
+  auto* leader = server.range_response.add_kvs();
+  leader->set_key("name/1");
+  leader->set_value("v");
+  leader->set_mod_revision(5);
+  int watches = 0;  // one after the other
+  server.answer_watch = [&](const WatchCreateRequest&, FakeServer::WatchStream* stream) {
+    stream->Write(Created(100));
+    WatchResponse response;
+    if (++watches == 1) {
+      response.set_canceled(true);
+      response.set_compact_revision(50);
+    } else {
+      response = Batch(101, {101});
+      response.mutable_events(0)->mutable_kv()->set_key("name/1");
+      response.mutable_events(0)->mutable_kv()->set_value("w");
+    }
+    stream->Write(response);
+    return std::optional<grpc::Status>();
+  };
+  const auto client = WatchClient({server.address()});
+  LeaderObserver observer(client.get(), "name");
+  for (const char* value : {"v", "w"}) {
+    const auto next = observer.Next(Soon());
+    ASSERT_TRUE(next.ok()) << next.status();
+    EXPECT_EQ(next->leader.value, value);
+  }
+}
+
 }  // namespace
 }  // namespace raftkv::client
