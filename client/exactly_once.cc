@@ -113,8 +113,13 @@ void ExactlyOnce::End(const Write& write) {
 }
 
 void ExactlyOnce::OnExpired(const Write& write) {
-  std::lock_guard lock(mutex_);
-  if (current_ == write.sequence) current_ = nullptr;  // `write` still holds it
+  {
+    std::lock_guard lock(mutex_);
+    if (current_ == write.sequence) current_ = nullptr;  // `write` still holds it
+  }
+  // Otherwise the end of the session's last write would wait for a revocation of the lease, even
+  // after the deadline of the write.
+  write.sequence->session->Close(absl::InfinitePast()).IgnoreError();
 }
 
 }  // namespace raftkv::client

@@ -47,7 +47,7 @@ class Session::Impl {
     wake_.notify_all();
     renewal_.request_stop();
     thread_.join();
-    if (!alive) return absl::OkStatus();
+    if (!alive || deadline == absl::InfinitePast()) return absl::OkStatus();
     const absl::Status status =
         client_.Call(LeaseRevokeRequest(id_), {.deadline = deadline}).status();
     return absl::IsNotFound(status) ? absl::OkStatus() : status;

@@ -74,7 +74,8 @@ class Session {
 
   // Ends the lease, which deletes its keys. Returns at `deadline` at the latest (InfiniteFuture:
   // after request_timeout), or when a running `on_lost` has returned. After an error, the lease
-  // ends by itself. Call it once; later calls do nothing.
+  // ends by itself. Call it once; later calls do nothing. InfinitePast(): only stops the renewals;
+  // the lease ends by itself.
   absl::Status Close(absl::Time deadline = absl::InfiniteFuture());
 
  private:

@@ -157,6 +157,25 @@ TEST_F(ExactlyOnceTest, AnExpiredSessionLeavesAnEarlierAttemptUnknown) {
   EXPECT_EQ(sent_, "1.1/0 1.1/0 11.1/0 ");
 }
 
+// The expired session is not revoked, which might take longer than the write may.
+TEST_F(ExactlyOnceTest, AnExpiredSessionDoesNotDelayTheWrite) {
+  std::atomic<int> revoked = 0;
+  first_.before_revoke = second_.before_revoke = [&](grpc::ServerContext* context, int64_t lease) {
+    if (lease != 1) return grpc::Status::OK;
+    ++revoked;
+    return NeverAnswer(context);
+  };
+  first_answers_.statuses = {Expired()};
+  {
+    const auto client = Connect(absl::Seconds(8));
+    const auto put =
+        client->Call(PutRequest("a", ""), {.deadline = absl::Now() + absl::Seconds(4)});
+    EXPECT_TRUE(put.ok()) << put.status();
+  }
+  EXPECT_EQ(sent_, "1.1/0 2.1/0 ");
+  EXPECT_EQ(revoked, 0);
+}
+
 TEST_F(ExactlyOnceTest, APartOfAnAnswerIsAnError) {
   first_answers_ = {.statuses = {}, .outcome = kReduced};
   const absl::Status status = Connect()->Put("a", "", {.prev_kv = true}).status();

@@ -89,9 +89,10 @@ grpc::Status FakeServer::LeaseGrant(grpc::ServerContext*,
   return grpc::Status::OK;
 }
 
-grpc::Status FakeServer::LeaseRevoke(grpc::ServerContext*, const etcdserverpb::LeaseRevokeRequest*,
+grpc::Status FakeServer::LeaseRevoke(grpc::ServerContext* context,
+                                     const etcdserverpb::LeaseRevokeRequest* request,
                                      etcdserverpb::LeaseRevokeResponse*) {
-  return grpc::Status::OK;
+  return before_revoke(context, request->id());
 }
 
 grpc::Status FakeServer::Put(grpc::ServerContext* context, const etcdserverpb::PutRequest* request,

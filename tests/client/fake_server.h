@@ -64,6 +64,9 @@ class FakeServer final : public etcdserverpb::KV::Service,
       grpc::ServerReaderWriter<etcdserverpb::WatchResponse, etcdserverpb::WatchRequest>;
   std::function<std::optional<grpc::Status>(const etcdserverpb::WatchCreateRequest&, WatchStream*)>
       answer_watch;
+  // Runs before the response to the revocation of a lease. Set it before the first call.
+  std::function<grpc::Status(grpc::ServerContext*, int64_t lease)> before_revoke =
+      [](grpc::ServerContext*, int64_t) { return grpc::Status::OK; };
 
   // False: so many calls have not arrived within 20 s.
   bool AwaitCalls(int count) const;
