@@ -194,7 +194,8 @@ void Candidate::Confirm() {
       self->CheckOwnKey();
     });
   };
-  edge().member->Post(ReadRequest{std::move(done), AsCaller()});
+  Caller caller{.deadline = call_->deadline(), .gone = [call = call_] { return call->gone(); }};
+  edge().member->Post(ReadRequest{std::move(done), std::move(caller)});
 }
 
 void Candidate::CheckOwnKey() {
@@ -230,8 +231,12 @@ void Candidate::Read(std::shared_ptr<const StateSnapshot> snapshot, const RangeR
 void Candidate::Propose(proto::Command command, std::function<void(ApplyResult)> next) {
   if (Ends()) return;
   in_flight_ = true;
+  // The outcome is awaited even if the client's deadline is over, so that the call can delete what
+  // it created. But then nothing is proposed any more.
+  Caller caller{
+      .gone = [call = call_] { return call->gone() || MonotonicNow() > call->deadline(); }};
   api::Propose(
-      &edge(), &command, AsCaller(),
+      &edge(), &command, std::move(caller),
       [self = self_, next = std::move(next)](const absl::Status& status, bool, ApplyResult result) {
         self->edge().on_loop([self, next, status, result = std::move(result)] {
           self->in_flight_ = false;
@@ -239,10 +244,6 @@ void Candidate::Propose(proto::Command command, std::function<void(ApplyResult)>
           next(result);
         });
       });
-}
-
-Caller Candidate::AsCaller() const {
-  return {.deadline = call_->deadline(), .gone = [call = call_] { return call->gone(); }};
 }
 
 bool Candidate::Abandoned(MonotonicTime now) const {
@@ -257,6 +258,8 @@ void Candidate::End(const absl::Status& status) {
 
 bool Candidate::Ends() {
   if (self_ == nullptr) return true;
+  // Checked at each step: if a client that has gone won, its key would stay.
+  if (Abandoned(MonotonicNow())) ends_ = absl::CancelledError("context canceled");
   if (!ends_.has_value()) return false;
   if (in_flight_) return true;
   // Nobody waits for these proposals. If they fail, the key lives as long as its lease.

@@ -86,7 +86,6 @@ class Candidate final : public WatchingCall, public std::enable_shared_from_this
   // True: the call must end. It does, unless an operation is in flight.
   bool Ends();
   void Finish(const absl::Status& status);
-  Caller AsCaller() const;
   // Reads with `then` as the next step. The read is given up if the caller has gone.
   void Read(std::shared_ptr<const StateSnapshot> snapshot,
             const etcdserverpb::RangeRequest& request, RangeThen then);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "proto/etcd/v3election.grpc.pb.h"
 #include "proto/etcd/v3lock.grpc.pb.h"
 #include "tests/e2e/cluster.h"
@@ -64,6 +65,24 @@ class Recipes : public testing::Test {
   LockReply TakeLock(int i, int64_t lease) {
     const auto context = MakeContext();
     return StartLock(i, lease, context.get()).get();
+  }
+  // Calls the leader, whose followers hang until the client's deadline is over.
+  grpc::StatusCode LockWithoutAMajority(int64_t lease) {
+    const int leader = cluster_.WaitForLeader();
+    EXPECT_GE(leader, 0);
+    v3lockpb::LockRequest request;
+    request.set_name("jobs");
+    request.set_lease(lease);
+    Connection& connection = cluster_.connection(leader);
+    const auto stub = Lock::NewStub(connection.channel);
+    EXPECT_TRUE(connection.Ready());
+    cluster_.Pause((leader + 1) % 3);
+    cluster_.Pause((leader + 2) % 3);
+    const auto reply = Call(connection, *stub, &Lock::Stub::Lock, request, absl::Milliseconds(300));
+    absl::SleepFor(absl::Milliseconds(100));  // the member learns that the client has gone
+    cluster_.Resume((leader + 1) % 3);
+    cluster_.Resume((leader + 2) % 3);
+    return reply.status.error_code();
   }
   void Unlock(int i, const std::string& key) {
     v3lockpb::UnlockRequest request;
@@ -184,6 +203,17 @@ TEST_F(Recipes, WaitingCallsDoNotDelayAStop) {
   EXPECT_EQ(cluster_.Terminate(1), 0);
   EXPECT_EQ(waiting.get().status.error_code(), grpc::StatusCode::UNAVAILABLE);
   EXPECT_TRUE(EventuallyCandidates("jobs", 1)) << "a call that ends deletes its key";
+}
+
+// The key's write is in the log when the client gives up, and is committed later.
+TEST_F(Recipes, ACallWhoseDeadlineEndsBeforeItsKeyIsCommittedDeletesTheKey) {
+  const int64_t lease = Grant();
+  EXPECT_EQ(LockWithoutAMajority(lease), grpc::StatusCode::DEADLINE_EXCEEDED);
+  ASSERT_GE(cluster_.WaitForLeader(), 0);
+  ASSERT_TRUE(cluster_.Put(0, "k", "behind the key in the log").ok());
+  EXPECT_TRUE(EventuallyCandidates("jobs", 0));
+  const LockReply other = TakeLock(0, Grant());
+  EXPECT_TRUE(other.ok()) << other.status.error_message();
 }
 
 // A client that repeats a denied call must not fill the log of a disk that is nearly full.
