@@ -30,12 +30,22 @@ void AddCreatedIn(Revision revision, const std::string& key, etcdserverpb::TxnRe
   compare->set_create_revision(revision);
 }
 
-void AddPut(const std::string& key, const std::string& value, int64_t lease,
-            etcdserverpb::TxnRequest* txn) {
-  etcdserverpb::PutRequest* put = txn->add_success()->mutable_request_put();
+void SetPut(const std::string& key, const std::string& value, int64_t lease,
+            etcdserverpb::PutRequest* put) {
   put->set_key(key);
   put->set_value(value);
   put->set_lease(lease);
+}
+
+// The first version of a key is its creator's. Each other call of the lease makes a new one.
+proto::Command DeleteIfNotShared(Revision created, const std::string& key) {
+  proto::Command command = DeleteIfCreatedIn(created, key);
+  Compare* compare = command.mutable_txn()->add_compare();
+  compare->set_key(key);
+  compare->set_target(Compare::VERSION);
+  compare->set_result(Compare::EQUAL);
+  compare->set_version(1);
+  return command;
 }
 
 }  // namespace
@@ -69,7 +79,7 @@ proto::Command PutIfCreatedIn(Revision revision, const std::string& key, const s
                               int64_t lease) {
   proto::Command command;
   AddCreatedIn(revision, key, command.mutable_txn());
-  AddPut(key, value, lease, command.mutable_txn());
+  SetPut(key, value, lease, command.mutable_txn()->add_success()->mutable_request_put());
   return command;
 }
 
@@ -115,22 +125,23 @@ void Candidate::CreateKey() {
   if (Ends()) return;
   own_.key = absl::StrCat(options_.name, "/", absl::Hex(static_cast<uint64_t>(own_.lease)));
   proto::Command command;
-  AddCreatedIn(0, own_.key, command.mutable_txn());
-  AddPut(own_.key, options_.value, own_.lease, command.mutable_txn());
-  command.mutable_txn()->add_failure()->mutable_request_range()->set_key(own_.key);
+  etcdserverpb::TxnRequest* txn = command.mutable_txn();
+  AddCreatedIn(0, own_.key, txn);
+  SetPut(own_.key, options_.value, own_.lease, txn->add_success()->mutable_request_put());
+  txn->add_failure()->mutable_request_range()->set_key(own_.key);
+  // Put also if the value is the same: the new version tells the call that created the key that it
+  // must not delete it any more.
+  SetPut(own_.key, options_.value, own_.lease, txn->add_failure()->mutable_request_put());
   Propose(std::move(command),
           [this](const ApplyResult& result) { OnKey(result.response.txn(), result.revision); });
 }
 
 void Candidate::OnKey(const etcdserverpb::TxnResponse& response, Revision revision) {
-  own_.created = revision;
-  if (response.succeeded()) return FindEarlier();
-  // The lease has a key already: it keeps its place among the candidates.
-  const mvccpb::KeyValue& kv = response.responses(0).response_range().kvs(0);
-  own_.created = kv.create_revision();
-  if (kv.value() == options_.value || Ends()) return FindEarlier();
-  Propose(PutIfCreatedIn(own_.created, own_.key, options_.value, own_.lease),
-          [this](const ApplyResult&) { FindEarlier(); });
+  created_key_ = response.succeeded();
+  // If the lease has a key already, it keeps its place among the candidates.
+  own_.created =
+      created_key_ ? revision : response.responses(0).response_range().kvs(0).create_revision();
+  FindEarlier();
 }
 
 // This member has applied the creation of the candidate's key, so it knows all keys that were
@@ -268,8 +279,8 @@ bool Candidate::Ends() {
     proto::Command command;
     command.mutable_lease_revoke()->set_id(own_.lease);
     api::Propose(&edge(), &command, Caller{}, nobody);
-  } else if (own_.created != 0) {
-    proto::Command command = DeleteIfCreatedIn(own_.created, own_.key);
+  } else if (created_key_) {
+    proto::Command command = DeleteIfNotShared(own_.created, own_.key);
     api::Propose(&edge(), &command, Caller{}, nobody);
   }
   Finish(*ends_);

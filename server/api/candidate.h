@@ -49,7 +49,10 @@ struct Won {
 };
 
 // One call that waits to win. It lives until `done` was called. If the call ends without success,
-// its key is deleted.
+// it deletes the key that it created. But all calls with one lease share a key, and another one may
+// have won, or may win, with it. So a call never deletes a key that an earlier call has created, or
+// that a later call has joined. If the outcome of the key's creation is unknown, the call deletes
+// nothing, because it cannot tell its own key from that of another call.
 class Candidate final : public WatchingCall, public std::enable_shared_from_this<Candidate> {
  public:
   struct Options {
@@ -99,6 +102,7 @@ class Candidate final : public WatchingCall, public std::enable_shared_from_this
   const bool needs_leader_;
   const bool grants_lease_;
   Won own_;
+  bool created_key_ = false;          // false: it was there before, or nothing is known
   bool in_flight_ = false;            // an operation
   std::optional<absl::Status> ends_;  // the call must end with this status
   std::unique_ptr<watch::Stream> stream_;

@@ -24,6 +24,9 @@ using testing::IsEmpty;
 using v3electionpb::Election;
 using v3lockpb::Lock;
 
+// A call that ends early would delete its key a little after its answer.
+constexpr absl::Duration kDeletionWait = absl::Seconds(1);
+
 class Recipes : public testing::Test {
  protected:
   using LockReply = Reply<v3lockpb::LockResponse>;
@@ -65,6 +68,10 @@ class Recipes : public testing::Test {
   LockReply TakeLock(int i, int64_t lease) {
     const auto context = MakeContext();
     return StartLock(i, lease, context.get()).get();
+  }
+  grpc::StatusCode LockWithoutAnAnswer(int i, int64_t lease) {
+    const auto context = MakeContext(absl::Seconds(1));
+    return StartLock(i, lease, context.get()).get().status.error_code();
   }
   // Calls the leader, whose followers hang until the client's deadline is over.
   grpc::StatusCode LockWithoutAMajority(int64_t lease) {
@@ -118,6 +125,14 @@ class Recipes : public testing::Test {
     std::vector<std::string> keys;
     for (const auto& kv : reply.response.kvs()) keys.push_back(kv.key());
     return keys;
+  }
+  // Both are 0 if there is no such key.
+  int64_t CreateRevision(const std::string& key) { return Read(key).create_revision(); }
+  int64_t Version(const std::string& key) { return Read(key).version(); }
+  mvccpb::KeyValue Read(const std::string& key) {
+    const auto reply = cluster_.Get(0, key);
+    EXPECT_TRUE(reply.ok()) << reply.status.error_message();
+    return reply.response.kvs_size() == 1 ? reply.response.kvs(0) : mvccpb::KeyValue();
   }
   bool EventuallyCandidates(const std::string& name, size_t number) {
     return Eventually(absl::Seconds(20), [&] { return Candidates(name).size() == number; });
@@ -203,6 +218,69 @@ TEST_F(Recipes, WaitingCallsDoNotDelayAStop) {
   EXPECT_EQ(cluster_.Terminate(1), 0);
   EXPECT_EQ(waiting.get().status.error_code(), grpc::StatusCode::UNAVAILABLE);
   EXPECT_TRUE(EventuallyCandidates("jobs", 1)) << "a call that ends deletes its key";
+}
+
+// All calls with one lease share its key.
+TEST_F(Recipes, ACallThatEndsEarlyKeepsTheKeyThatAnotherCallCreated) {
+  const LockReply owner = TakeLock(0, Grant());
+  ASSERT_TRUE(owner.ok()) << owner.status.error_message();
+  const int64_t lease = Grant();
+  const auto first_context = MakeContext(absl::Seconds(60));
+  auto first_call = StartLock(1, lease, first_context.get());
+  ASSERT_TRUE(EventuallyCandidates("jobs", 2));
+  EXPECT_EQ(LockWithoutAnAnswer(2, lease), grpc::StatusCode::DEADLINE_EXCEEDED);
+  absl::SleepFor(kDeletionWait);
+  Unlock(0, owner.response.key());
+  const LockReply first = first_call.get();
+  ASSERT_TRUE(first.ok()) << first.status.error_message();
+
+  const int64_t created = CreateRevision(first.response.key());
+  ASSERT_GT(created, 0);
+  EXPECT_EQ(LockWithoutAMajority(lease), grpc::StatusCode::DEADLINE_EXCEEDED);
+  ASSERT_GE(cluster_.WaitForLeader(), 0);
+  ASSERT_TRUE(cluster_.Put(0, "k", "behind the call in the log").ok());
+  absl::SleepFor(kDeletionWait);
+  EXPECT_EQ(CreateRevision(first.response.key()), created) << "the owner lost the lock";
+}
+
+// The client may have sent the call again, to another member, because it lost its connection.
+TEST_F(Recipes, ACallThatEndsEarlyKeepsItsKeyForTheOtherCallsOfTheLease) {
+  if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "etcd deletes the key";
+  const LockReply owner = TakeLock(0, Grant());
+  ASSERT_TRUE(owner.ok()) << owner.status.error_message();
+  const int64_t lease = Grant();
+  const auto first_context = MakeContext(absl::Seconds(60));
+  auto first_call = StartLock(1, lease, first_context.get());
+  ASSERT_TRUE(EventuallyCandidates("jobs", 2));
+  const auto second_context = MakeContext(absl::Seconds(60));
+  auto second_call = StartLock(2, lease, second_context.get());
+  ASSERT_TRUE(Eventually(absl::Seconds(20), [&] { return Version(Key("jobs", lease)) == 2; }));
+  first_context->TryCancel();
+  EXPECT_EQ(first_call.get().status.error_code(), grpc::StatusCode::CANCELLED);
+  absl::SleepFor(kDeletionWait);
+  Unlock(0, owner.response.key());
+  const LockReply second = second_call.get();
+  EXPECT_TRUE(second.ok()) << second.status.error_message();
+  EXPECT_THAT(Candidates("jobs"), ElementsAre(Key("jobs", lease)));
+}
+
+TEST_F(Recipes, ACampaignThatEndsEarlyKeepsTheLeadershipOfItsLease) {
+  const int64_t lease = Grant();
+  const auto won_context = MakeContext();
+  const CampaignReply won = StartCampaign(0, lease, "a", won_context.get()).get();
+  ASSERT_TRUE(won.ok()) << won.status.error_message();
+  v3electionpb::CampaignRequest request;
+  request.set_name("chief");
+  request.set_lease(lease);
+  for (int i = 0; i < 60; ++i) {  // with deadlines in all steps of a call
+    request.set_value(absl::StrCat("b", i));
+    Connection& connection = cluster_.connection(i % 3);
+    const auto stub = Election::NewStub(connection.channel);
+    (void)Call(connection, *stub, &Election::Stub::Campaign, request,
+               absl::Microseconds(1000 + 200 * i));
+  }
+  absl::SleepFor(kDeletionWait);
+  EXPECT_EQ(CreateRevision(won.response.leader().key()), won.response.leader().rev());
 }
 
 // The key's write is in the log when the client gives up, and is committed later.
