@@ -231,13 +231,15 @@ void Add(const Edge* edge, Methods* methods, const Row<Request, Response>& row) 
 // admission. So are those of AddWatch, AddLock and AddElection, which share a WatchService
 // (watch_service.h).
 void AddKv(const Edge* edge, Methods* methods);
-void AddLease(const Edge* edge, Methods* methods);
+void AddLease(const Edge* edge, Methods* methods);  // without LeaseKeepAlive
 // KV.RangeStream is served in the same way. Call the returned function after each turn: it ends
 // streams whose clients do not read, or whose deadline is over.
 std::function<void(MonotonicTime now)> AddRangeStream(const Edge* edge, Methods* methods);
 void AddMaintenance(const Edge* edge, Methods* methods);
 void AddCluster(const Edge* edge, Methods* methods);
 void AddWatch(const std::shared_ptr<WatchService>& service, Methods* methods);
+// LeaseKeepAlive. AddWatch calls it, because a WatchService ends these streams, too.
+void AddKeepAlive(const std::shared_ptr<WatchService>& service, Methods* methods);
 void AddLock(const std::shared_ptr<WatchService>& service, Methods* methods);
 void AddElection(const std::shared_ptr<WatchService>& service, Methods* methods);
 // Health is served on the watchdog's thread, without admission. Call the returned function

@@ -11,6 +11,7 @@
 #include "server/api/edge.h"
 #include "server/api/lease_id.h"
 #include "server/api/member_calls.h"
+#include "server/api/watch_service.h"
 
 namespace raftkv::api {
 
@@ -83,19 +84,27 @@ struct KeepAliveTotals {
 // One stream of keep-alives. Each request is answered, in the order of the requests. If one cannot
 // be proposed, or its fate is unknown, the stream ends with the error. The client then opens
 // another stream.
-class KeepAlives final : public StreamHandler {
+class KeepAlives final : public StreamHandler, public WatchingCall {
  public:
-  KeepAlives(const Edge* edge, StreamCall* stream, std::shared_ptr<KeepAliveTotals> totals)
-      : edge_(edge), stream_(stream), totals_(std::move(totals)) {
-    if (++totals_->streams > kStreamsMax) stream_->Finish(TooManyRequests());
+  KeepAlives(std::shared_ptr<WatchService> service, StreamCall* stream,
+             std::shared_ptr<KeepAliveTotals> totals)
+      : service_(std::move(service)),
+        edge_(&service_->edge()),
+        stream_(stream),
+        totals_(std::move(totals)),
+        needs_leader_(stream->Metadata("hasleader") == "true") {
+    service_->AddKeepAlives(this);
+    if (++totals_->streams > kStreamsMax) End(TooManyRequests());
   }
   ~KeepAlives() override {
+    service_->RemoveKeepAlives(this);
     *self_ = nullptr;
     --totals_->streams;
     totals_->unanswered -= unanswered_.size();
   }
 
   absl::Status OnRequest(Message* message) override {
+    if (ended_) return absl::OkStatus();
     if (totals_->unanswered >= kAllUnansweredMax) return TooManyRequests();
     const int64_t id = static_cast<LeaseKeepAliveRequest*>(message)->id();
     const uint64_t number = first_ + unanswered_.size();
@@ -118,6 +127,15 @@ class KeepAlives final : public StreamHandler {
   }
   void OnWritable() override { Answer(); }
 
+  bool needs_leader() const override { return needs_leader_; }
+  bool Abandoned(MonotonicTime) const override { return false; }
+  void Cancel() override {
+    if (!std::exchange(ended_, true)) stream_->Cancel();
+  }
+  void End(const absl::Status& status) override {
+    if (!std::exchange(ended_, true)) stream_->Finish(status);
+  }
+
  private:
   struct Unanswered {
     int64_t id = 0;
@@ -128,14 +146,15 @@ class KeepAlives final : public StreamHandler {
     if (fate != Fate::kApplied) {
       proto::Command command;
       command.mutable_renew_leases();
-      return stream_->Finish(edge_->EndOfProposal(fate, Needs(command)));
+      return End(edge_->EndOfProposal(fate, Needs(command)));
     }
     unanswered_[number - first_].renewal = renewal;
     Answer();
   }
 
   void Answer() {
-    if (last_ && unanswered_.empty()) return stream_->Finish(absl::OkStatus());
+    if (ended_) return;
+    if (last_ && unanswered_.empty()) return End(absl::OkStatus());
     while (stream_->writable() && !unanswered_.empty() && unanswered_.front().renewal) {
       const Unanswered& next = unanswered_.front();
       LeaseKeepAliveResponse response;
@@ -149,9 +168,12 @@ class KeepAlives final : public StreamHandler {
     }
   }
 
+  const std::shared_ptr<WatchService> service_;
   const Edge* const edge_;
   StreamCall* const stream_;
   const std::shared_ptr<KeepAliveTotals> totals_;
+  const bool needs_leader_;
+  bool ended_ = false;
   std::deque<Unanswered> unanswered_;
   uint64_t first_ = 0;  // number of the first unanswered request
   bool last_ = false;   // the client sends no more requests
@@ -179,13 +201,16 @@ void AddLease(const Edge* edge, Methods* methods) {
                                                {.name = "/etcdserverpb.Lease/LeaseLeases",
                                                 .permission = Permission::kRead,
                                                 .handler = Leases});
+}
+
+void AddKeepAlive(const std::shared_ptr<WatchService>& service, Methods* methods) {
   StreamMethod keep_alive;
   keep_alive.name = "/etcdserverpb.Lease/LeaseKeepAlive";
   keep_alive.permission = Permission::kWrite;
   keep_alive.request = &LeaseKeepAliveRequest::default_instance();
-  keep_alive.open = [edge, totals = std::make_shared<KeepAliveTotals>()](
+  keep_alive.open = [service, totals = std::make_shared<KeepAliveTotals>()](
                         StreamCall* stream) -> std::unique_ptr<StreamHandler> {
-    return std::make_unique<KeepAlives>(edge, stream, totals);
+    return std::make_unique<KeepAlives>(service, stream, totals);
   };
   methods->streams.push_back(std::move(keep_alive));
 }

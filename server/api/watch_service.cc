@@ -29,11 +29,12 @@ watch::HubOptions MakeOptions(const Config& config) {
 WatchService::WatchService(const Edge* edge) : edge_(*edge), hub_(MakeOptions(*edge->config)) {}
 
 bool WatchService::Run(const std::shared_ptr<WatchService>& self, MonotonicTime now) {
-  if (calls_.empty()) {  // no watches: nothing to do
+  if (calls_.empty() && keep_alives_.empty()) {
     last_leader_ = MonotonicTime::InfinitePast();
     return false;
   }
   EndCalls(now);
+  if (calls_.empty()) return false;  // no watches
   AcceptResults();
   hub_.Run(*edge_.member->Snapshot(), now,
            {.steps_max = kRunSteps,
@@ -61,7 +62,7 @@ void WatchService::AcceptResults() {
   for (watch::CaughtUp& result : results) hub_.OnCaughtUp(std::move(result));
 }
 
-// `calls_` does not change here (WatchingCall).
+// `calls_` and `keep_alives_` do not change here (WatchingCall).
 void WatchService::EndCalls(MonotonicTime now) {
   if (now < next_check_) return;
   next_check_ = now + kCheckInterval;
@@ -73,7 +74,7 @@ void WatchService::EndCalls(MonotonicTime now) {
   const bool leaderless =
       now - last_leader_ >= kLeaderlessTimeouts * edge_.config->election_timeout;
   const bool declining = edge_.phase->AtLeast(Phase::kDeclining);
-  for (WatchingCall* call : calls_) {
+  const auto check = [&](WatchingCall* call) {
     if (call->Abandoned(now)) {
       call->Cancel();
     } else if (declining && call->ends_at_decline()) {
@@ -85,7 +86,9 @@ void WatchService::EndCalls(MonotonicTime now) {
     } else if (leaderless && call->needs_leader()) {
       call->End(NoLeader());
     }
-  }
+  };
+  for (WatchingCall* call : calls_) check(call);
+  for (WatchingCall* call : keep_alives_) check(call);
 }
 
 WatchingStream::WatchingStream(std::shared_ptr<WatchService> service, StreamCall* call)

@@ -2,8 +2,9 @@
 #define RAFTKV_SERVER_API_WATCH_SERVICE_H_
 
 // The hub of the member's watches, and the calls of clients that wait for events: the streams of
-// Watch (watch.cc), and the calls of the services Lock and Election (candidate.h, election.cc). All
-// code here runs on the loop's thread, except catch-ups: a worker reads the store for them.
+// Watch (watch.cc), and the calls of the services Lock and Election (candidate.h, election.cc). The
+// streams of keep-alives (lease.cc) wait for no events, but they end for the same reasons. All code
+// here runs on the loop's thread, except catch-ups: a worker reads the store for them.
 
 #include <functional>
 #include <memory>
@@ -22,8 +23,9 @@ namespace raftkv::api {
 // Streams and waiting calls together. Each holds a stream of the hub.
 inline constexpr size_t kWatchingCallsMax = 16'384;
 
-// A call that waits for events. The service ends it when there is a reason. End and Cancel must
-// not remove the call from the service; WatchService::Later can do that.
+// A call that waits for events, or a stream of keep-alives. The service ends it when there is a
+// reason. End and Cancel must not remove the call from the service; WatchService::Later can do
+// that.
 class WatchingCall {
  public:
   virtual ~WatchingCall() = default;
@@ -53,6 +55,9 @@ class WatchService {
   bool full() const { return calls_.size() >= kWatchingCallsMax; }
   void Add(WatchingCall* call) { calls_.insert(call); }
   void Remove(WatchingCall* call) { calls_.erase(call); }
+  // For a call that waits for no events. It has a limit of its own.
+  void AddKeepAlives(WatchingCall* call) { keep_alives_.insert(call); }
+  void RemoveKeepAlives(WatchingCall* call) { keep_alives_.erase(call); }
   // Does the work at the end of this Run, or of the next one if none is running. For what the hub's
   // on_ready and the functions of WatchingCall must not do.
   void Later(std::function<void()> work) { later_.push_back(std::move(work)); }
@@ -64,6 +69,7 @@ class WatchService {
   const Edge& edge_;
   watch::Hub hub_;
   std::set<WatchingCall*> calls_;
+  std::set<WatchingCall*> keep_alives_;
   std::vector<std::function<void()>> later_;
   MonotonicTime next_check_ = MonotonicTime::InfinitePast();
   MonotonicTime last_leader_ = MonotonicTime::InfinitePast();  // when a leader was known last

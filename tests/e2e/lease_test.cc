@@ -124,6 +124,46 @@ TEST_F(Leases, AnswerLikeEtcd) {
   EXPECT_FALSE(Exists(i, "b"));
 }
 
+// A client that requires a leader by metadata looks for another member then.
+TEST_F(Leases, StreamsOfKeepAlivesEndWithoutALeader) {
+  ASSERT_TRUE(Grant(leader_, 600, 7).ok());
+  const int follower = (leader_ + 1) % 3;
+  Connection& connection = cluster_.connection(follower);
+  ASSERT_TRUE(connection.Ready());
+  etcdserverpb::LeaseKeepAliveRequest request;
+  etcdserverpb::LeaseKeepAliveResponse response;
+  request.set_id(7);
+  const auto open = [&](grpc::ClientContext* context) {
+    context->AddMetadata("hasleader", "true");
+    auto stream = connection.lease->LeaseKeepAlive(context);
+    EXPECT_TRUE(stream->Write(request));
+    EXPECT_TRUE(stream->Read(&response));
+    EXPECT_EQ(response.ttl(), 600);
+    return stream;
+  };
+  const auto idle_context = MakeContext(absl::Seconds(60));
+  const auto idle = open(idle_context.get());
+  const auto busy_context = MakeContext(absl::Seconds(60));
+  const auto busy = open(busy_context.get());
+  cluster_.Pause(leader_);
+  cluster_.Pause((leader_ + 2) % 3);
+  const absl::Time paused = absl::Now();
+  ASSERT_TRUE(Eventually(absl::Seconds(20),
+                         [&] { return cluster_.Status(follower).response.leader() == 0; }));
+  EXPECT_TRUE(busy->Write(request));
+  for (const auto* stream : {&idle, &busy}) {
+    EXPECT_FALSE((*stream)->Read(&response));
+    const grpc::Status status = (*stream)->Finish();
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+    EXPECT_EQ(status.error_message(), "etcdserver: no leader");
+  }
+  EXPECT_LE(absl::Now() - paused, absl::Seconds(20));
+  cluster_.Resume(leader_);
+  cluster_.Resume((leader_ + 2) % 3);
+  ASSERT_GE(cluster_.WaitForLeader(), 0);
+  EXPECT_THAT(KeepAlive(follower, {7}), ElementsAre(600));
+}
+
 TEST_F(Leases, SurviveTheirLeaderAndExpireLater) {
   const int64_t ttl = 6;
   const int i = (leader_ + 1) % 3;
