@@ -13,7 +13,9 @@ namespace {
 constexpr absl::Duration kForgetInterval = absl::Seconds(1);
 // The pause between two steps of the physical compaction. A step takes one to three milliseconds of
 // this thread, and clients must not wait for several in a row (docs/decisions/0033).
-constexpr absl::Duration kCompactInterval = absl::Milliseconds(40);
+constexpr absl::Duration kCompactPause = absl::Milliseconds(40);
+// Without a pause if nothing was applied or read for so long.
+constexpr absl::Duration kQuiet = absl::Seconds(1);
 
 template <typename T>
 void Append(std::vector<T> more, std::vector<T>* to) {
@@ -41,7 +43,8 @@ bool Member::has_to_apply() const {
 }
 
 bool Member::idle() const {
-  return inbox_.empty() && !replica_.raft().HasReady() && (applying_elsewhere_ || !has_to_apply());
+  return inbox_.empty() && !replica_.raft().HasReady() &&
+         (applying_elsewhere_ || (!has_to_apply() && !compacts_on_));
 }
 
 void Member::Turn(MonotonicTime now) {
@@ -97,10 +100,8 @@ ApplyPlan Member::PlanApply(MonotonicTime now) {
     replica_.OnApplied(state_machine_->applied().index);
   }
   HandOver();
-  if (now >= next_compaction_) {
-    if (applier_.can_compact()) next_compaction_ = now + kCompactInterval;
-    applier_.MaybeCompact(options_.compact_steps_max);
-  }
+  if (!applier_.empty()) last_work_ = now;
+  Compact(now);
   if (now >= next_forget_) {
     next_forget_ = now + kForgetInterval;
     applier_.ForgetAnswered();
@@ -114,6 +115,14 @@ ApplyPlan Member::PlanApply(MonotonicTime now) {
   if (!state_machine_->WouldStall() && !applier_.large_next()) return ApplyPlan::kHere;
   applying_elsewhere_ = true;
   return ApplyPlan::kElsewhere;
+}
+
+void Member::Compact(MonotonicTime now) {
+  if (now < next_compaction_) return;
+  const bool quiet = now >= last_work_ + kQuiet;
+  if (!quiet && applier_.can_compact()) next_compaction_ = now + kCompactPause;
+  applier_.MaybeCompact(options_.compact_steps_max);
+  compacts_on_ = quiet && applier_.can_compact();
 }
 
 void Member::Apply(ApplyPlan plan, const ApplyBudget& budget) {

@@ -184,6 +184,7 @@ class Member {
 
  private:
   void HandOver();
+  void Compact(MonotonicTime now);
   void LearnLeases(MonotonicTime now);
   Fault::Kind fault_kind() const { return fault_kind_.load(std::memory_order_relaxed); }
 
@@ -202,6 +203,8 @@ class Member {
   bool applying_elsewhere_ = false;
   std::atomic<bool> applied_elsewhere_{false};
   MonotonicTime next_compaction_ = MonotonicTime::InfinitePast();
+  MonotonicTime last_work_ = MonotonicTime::InfinitePast();  // when there was something to apply
+  bool compacts_on_ = false;                                 // without a pause
   MonotonicTime next_flush_ = MonotonicTime::InfinitePast();
   MonotonicTime next_forget_ = MonotonicTime::InfinitePast();
 

@@ -69,10 +69,19 @@ class ExactlyOnceTest : public testing::Test {
     return answers.statuses[answers.given++];
   }
 
-  FakeServer first_, second_;
+  // Waits until a server has got this write.
+  bool AwaitSent(const std::string& write) {
+    for (int i = 0; i < 2000; ++i) {
+      if (std::lock_guard lock(mutex_); sent_.find(write) != std::string::npos) return true;
+      absl::SleepFor(absl::Milliseconds(10));
+    }
+    return false;
+  }
+
   std::mutex mutex_;
   Answers first_answers_, second_answers_;
-  std::string sent_;  // LEASE.SEQ/ACKED of each write
+  std::string sent_;           // LEASE.SEQ/ACKED of each write
+  FakeServer first_, second_;  // destroyed first: their threads use what is above
 };
 
 TEST_F(ExactlyOnceTest, WritesAreNumberedAndAcknowledged) {
@@ -216,7 +225,7 @@ TEST_F(ExactlyOnceTest, WritesEndWhenCancelledAndWithTheClient) {
       return client->Call(PutRequest("a", ""), {.cancel = stop.get_token()}).status();
     });
     ended = StartPut(*client);
-    absl::SleepFor(absl::Milliseconds(50));
+    for (const char* write : {"1.1/", "1.2/", "1.3/"}) EXPECT_TRUE(AwaitSent(write)) << write;
     stop.request_stop();
     for (const absl::Status& status : {started.get(), blocked.get()}) {
       EXPECT_TRUE(absl::IsCancelled(status)) << status;
