@@ -206,7 +206,7 @@ class Worker : public Http2Channel::Call {
     if (run_.fill) {
       const uint64_t end = run_.options.key_space;
       number_ = run_.next_key.fetch_add(keys_, std::memory_order_relaxed);
-      if (number_ >= end || run_.stopped()) return false;
+      if (number_ >= end || run_.stopped() || run_.errors > 0) return false;
       number_ = std::min(number_, end - keys_);
     } else {
       if (run_.over(Clock::now())) return false;
@@ -445,7 +445,8 @@ absl::Status StoppedEarly() {
   return absl::CancelledError("interrupted before the measurement began");
 }
 
-// Writes all keys if some are missing: gets of keys that do not exist would be too fast.
+// Writes all keys if some are missing: gets of keys that do not exist would be too fast. The first
+// error ends it.
 absl::Status WriteMissingKeys(const LoadOptions& options, const Channels& channels) {
   const auto client = Client::Connect({.endpoints = options.endpoints,
                                        .dial_timeout = options.dial_timeout,

@@ -138,6 +138,23 @@ TEST(Load, MissingKeysAreWrittenOneByOneToAServiceWithoutTransactions) {
   EXPECT_EQ(server.put_request.key().substr(0, 15), "bench/000000000");
 }
 
+// Many millions of keys may be missing.
+TEST(Load, MissingKeysThatCannotBeWrittenEndTheRunAtOnce) {
+  FakeServer server;
+  std::atomic<int> calls{0};
+  server.before = [&](grpc::ServerContext*) {
+    return ++calls == 1 ? grpc::Status::OK  // the count
+                        : grpc::Status(grpc::StatusCode::UNAVAILABLE, "no leader");
+  };
+  LoadOptions options = Short(LoadOptions::Verb::kGet, {server.address()});
+  options.key_space = 100'000;
+  const auto report = RunLoad(options, NoProgress);
+  EXPECT_EQ(report.status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(report.status().message(), HasSubstr("cannot write the keys to read"));
+  EXPECT_THAT(report.status().message(), HasSubstr("no leader"));
+  EXPECT_LE(calls, 2000) << "those in flight at the first error";
+}
+
 TEST(Load, ATxnWhoseConditionFailedIsTriedAgainWithTheNewRevision) {
   FakeServer server;  // another client has written every key at revision 5
   server.txn_response.add_responses()->mutable_response_range()->add_kvs()->set_mod_revision(5);
