@@ -69,6 +69,20 @@ class Recipes : public testing::Test {
     const auto context = MakeContext();
     return StartLock(i, lease, context.get()).get();
   }
+  // One lease has the lock, and a call of another one waits at member 1.
+  struct Waiting {
+    LockReply owner;
+    int64_t lease = 0;
+    std::unique_ptr<grpc::ClientContext> context = MakeContext(absl::Seconds(60));
+    std::future<LockReply> call;
+  };
+  void StartWaiting(Waiting* waiting) {
+    waiting->owner = TakeLock(0, Grant());
+    ASSERT_TRUE(waiting->owner.ok()) << waiting->owner.status.error_message();
+    waiting->lease = Grant();
+    waiting->call = StartLock(1, waiting->lease, waiting->context.get());
+    ASSERT_TRUE(EventuallyCandidates("jobs", 2));
+  }
   grpc::StatusCode LockWithoutAnAnswer(int i, int64_t lease) {
     const auto context = MakeContext(absl::Seconds(1));
     return StartLock(i, lease, context.get()).get().status.error_code();
@@ -222,16 +236,13 @@ TEST_F(Recipes, WaitingCallsDoNotDelayAStop) {
 
 // All calls with one lease share its key.
 TEST_F(Recipes, ACallThatEndsEarlyKeepsTheKeyThatAnotherCallCreated) {
-  const LockReply owner = TakeLock(0, Grant());
-  ASSERT_TRUE(owner.ok()) << owner.status.error_message();
-  const int64_t lease = Grant();
-  const auto first_context = MakeContext(absl::Seconds(60));
-  auto first_call = StartLock(1, lease, first_context.get());
-  ASSERT_TRUE(EventuallyCandidates("jobs", 2));
+  Waiting first_call;
+  ASSERT_NO_FATAL_FAILURE(StartWaiting(&first_call));
+  const int64_t lease = first_call.lease;
   EXPECT_EQ(LockWithoutAnAnswer(2, lease), grpc::StatusCode::DEADLINE_EXCEEDED);
   absl::SleepFor(kDeletionWait);
-  Unlock(0, owner.response.key());
-  const LockReply first = first_call.get();
+  Unlock(0, first_call.owner.response.key());
+  const LockReply first = first_call.call.get();
   ASSERT_TRUE(first.ok()) << first.status.error_message();
 
   const int64_t created = CreateRevision(first.response.key());
@@ -246,19 +257,16 @@ TEST_F(Recipes, ACallThatEndsEarlyKeepsTheKeyThatAnotherCallCreated) {
 // The client may have sent the call again, to another member, because it lost its connection.
 TEST_F(Recipes, ACallThatEndsEarlyKeepsItsKeyForTheOtherCallsOfTheLease) {
   if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "etcd deletes the key";
-  const LockReply owner = TakeLock(0, Grant());
-  ASSERT_TRUE(owner.ok()) << owner.status.error_message();
-  const int64_t lease = Grant();
-  const auto first_context = MakeContext(absl::Seconds(60));
-  auto first_call = StartLock(1, lease, first_context.get());
-  ASSERT_TRUE(EventuallyCandidates("jobs", 2));
+  Waiting first_call;
+  ASSERT_NO_FATAL_FAILURE(StartWaiting(&first_call));
+  const int64_t lease = first_call.lease;
   const auto second_context = MakeContext(absl::Seconds(60));
   auto second_call = StartLock(2, lease, second_context.get());
   ASSERT_TRUE(Eventually(absl::Seconds(20), [&] { return Version(Key("jobs", lease)) == 2; }));
-  first_context->TryCancel();
-  EXPECT_EQ(first_call.get().status.error_code(), grpc::StatusCode::CANCELLED);
+  first_call.context->TryCancel();
+  EXPECT_EQ(first_call.call.get().status.error_code(), grpc::StatusCode::CANCELLED);
   absl::SleepFor(kDeletionWait);
-  Unlock(0, owner.response.key());
+  Unlock(0, first_call.owner.response.key());
   const LockReply second = second_call.get();
   EXPECT_TRUE(second.ok()) << second.status.error_message();
   EXPECT_THAT(Candidates("jobs"), ElementsAre(Key("jobs", lease)));
