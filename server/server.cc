@@ -315,6 +315,7 @@ absl::Status Server::Parts::Listen() {
   api::AddCluster(&edge, &methods);
   watches = std::make_shared<api::WatchService>(&edge);
   api::AddWatch(watches, &methods);
+  api::AddKeepAlive(watches, &methods);
   api::AddLock(watches, &methods);
   api::AddElection(watches, &methods);
   metrics.Observe(&methods);

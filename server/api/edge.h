@@ -238,7 +238,7 @@ std::function<void(MonotonicTime now)> AddRangeStream(const Edge* edge, Methods*
 void AddMaintenance(const Edge* edge, Methods* methods);
 void AddCluster(const Edge* edge, Methods* methods);
 void AddWatch(const std::shared_ptr<WatchService>& service, Methods* methods);
-// LeaseKeepAlive. AddWatch calls it, because a WatchService ends these streams, too.
+// LeaseKeepAlive: a WatchService ends these streams, too.
 void AddKeepAlive(const std::shared_ptr<WatchService>& service, Methods* methods);
 void AddLock(const std::shared_ptr<WatchService>& service, Methods* methods);
 void AddElection(const std::shared_ptr<WatchService>& service, Methods* methods);

@@ -58,7 +58,6 @@ void AddWatch(const std::shared_ptr<WatchService>& service, Methods* methods) {
     return std::make_unique<WatchCall>(service, stream);
   };
   methods->streams.push_back(std::move(watch));
-  AddKeepAlive(service, methods);
 }
 
 }  // namespace raftkv::api

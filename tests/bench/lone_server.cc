@@ -60,6 +60,7 @@ LoneServer::LoneServer(const Config& config)
   api::AddKv(&edge_, &group_.methods);
   api::AddLease(&edge_, &group_.methods);
   api::AddWatch(watches_, &group_.methods);
+  api::AddKeepAlive(watches_, &group_.methods);
   metrics_.Observe(&group_.methods);
   group_.events = &events_;
   group_.admission = [this](Permission p, Call* call) { return edge_.Admit(p, call); };
