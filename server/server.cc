@@ -10,7 +10,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "config/url.h"
 #include "config/version.h"
 #include "glog/logging.h"
@@ -18,6 +17,7 @@
 #include "server/api/edge.h"
 #include "server/api/watch_service.h"
 #include "server/clock.h"
+#include "server/event_log.h"
 #include "server/event_thread.h"
 #include "server/events.h"
 #include "server/force_new_cluster.h"
@@ -70,20 +70,6 @@ absl::Status CannotListen(const std::string& url, const char* key) {
       absl::StrCat("cannot listen on ", HostPort(url), " (", key, "); change the URL"));
 }
 
-// Where the other members are reached, as the log has it. Of several peer URLs the first one is
-// used.
-std::vector<PeerAddress> Addresses(const Members& members, raft::MemberId self) {
-  std::vector<PeerAddress> addresses;
-  for (const auto& [id, member] : members.all()) {
-    if (id == self) continue;
-    const std::string name =
-        !member.info.name().empty() ? member.info.name() : absl::StrFormat("member %x", id);
-    const bool known = member.info.peerurls_size() > 0 && IsUrl(member.info.peerurls(0));
-    addresses.push_back({id, name, known ? HostPort(member.info.peerurls(0)) : ""});
-  }
-  return addresses;
-}
-
 std::map<raft::MemberId, std::string> Names(const Config& config, const MemberConfig& self) {
   std::map<raft::MemberId, std::string> names = config.joined_names;
   if (names.empty()) {
@@ -120,38 +106,6 @@ void LogStart(const Config& config, const MemberConfig& self, const DataDir& dat
             << data.log->first_index() << ", and takes "
             << (data.log->DiskBytes() + (1 << 20) - 1) / (1 << 20) << " MiB";
 }
-
-// Logs the member's events, and acts on some of them: connects to new members, counts rejected
-// messages, and reports that this member was removed.
-class EventLog final : public MemberObserver {
- public:
-  EventLog(LogEvent log, Peers* peers, raft::MemberId self, std::function<void()> on_removed)
-      : log_(std::move(log)), peers_(peers), self_(self), on_removed_(std::move(on_removed)) {}
-  void OnEvent(const ReplicaEvent& event) override {
-    if (const auto* changed = std::get_if<MembersChanged>(&event)) {
-      peers_->SetPeers(Addresses(*changed->members, self_));
-    }
-    if (const auto* rejected = std::get_if<PeerRejected>(&event)) {
-      return peers_->OnPeerRejected(*rejected);  // counts the messages, and logs some
-    }
-    const auto* raft_event = std::get_if<raft::Event>(&event);
-    const auto* message =
-        raft_event == nullptr ? nullptr : std::get_if<raft::MessageRejected>(raft_event);
-    if (message != nullptr) {
-      peers_->OnMessageRejected(message->from, message->why);  // likewise
-    } else {
-      log_(event, MonotonicNow());
-    }
-    // At the end: the cause is logged before the stop.
-    if (std::holds_alternative<RemovedFromCluster>(event)) on_removed_();
-  }
-
- private:
-  const LogEvent log_;
-  Peers* const peers_;
-  const raft::MemberId self_;
-  const std::function<void()> on_removed_;
-};
 
 }  // namespace
 
