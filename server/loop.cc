@@ -30,14 +30,14 @@ std::function<bool()> OutOfTime(absl::Duration time) {
 
 }  // namespace
 
-Loop::Loop(LoopOptions options, Member* member, const PhaseValue* phase)
+Loop::Loop(LoopOptions options, Member* member, const PhaseValue* phase, Poller* poller)
     : options_(std::move(options)),
       member_(member),
       phase_(phase),
+      poller_(poller),
       applying_(/*threads=*/1, /*waiting_max=*/1) {}
 
-void Loop::Start(grpc::CompletionQueue* peers) {
-  peers_.Start(peers);
+void Loop::Start() {
   thread_ = std::thread([this] { RunTurns(); });
 }
 
@@ -54,7 +54,7 @@ void Loop::Repeat(std::function<bool()> work) {
     posted_.push_back(std::move(work));
     has_new_work_ = true;
   }
-  peers_.Wake();
+  poller_->Wake();
 }
 
 void Loop::OnLoop(std::function<void()> work) {
@@ -92,6 +92,7 @@ void Loop::RunTurns() {
     ++rounds_;
     Collect();
     const MonotonicTime start = MonotonicNow();
+    options_.before_turn(start);
     options_.send_answers();  // before the turn, which waits for the disk
     member_->Turn(start);
     RunApply();
@@ -107,13 +108,13 @@ void Loop::RunTurns() {
 
 void Loop::Collect() {
   if (member_->idle() && !more_after_turn_) {
-    peers_.Wait(options_.tick,
-                [this] { return !client_calls_.empty() || !peer_calls_.empty() || has_new_work_; });
+    poller_->Wait(options_.tick,
+                  [this] { return !client_calls_.empty() || !peer_calls_.empty() || has_new_work_; });
   }
   const std::function<bool()> out_of_time = OutOfTime(kCollectMax);
   int events = 0;
   for (int empty = 0; empty < kEmptyPollsMax && events < kEventsMax && !member_->has_enough();) {
-    const int served = peers_.Poll() + peer_calls_.RunNext() + client_calls_.RunNext();
+    const int served = poller_->Poll() + peer_calls_.RunNext() + client_calls_.RunNext();
     events += served;
     empty = served > 0 ? 0 : empty + 1;
     if (out_of_time()) break;

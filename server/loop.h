@@ -4,16 +4,14 @@
 // The loop: one thread that collects the events of peers and clients, runs one turn of the member
 // for all of them, applies, and starts again (docs/architecture.md). Batching makes it fast: a turn
 // needs one fsync, one message to each peer and one batch of the state machine, however many
-// requests it serves. The loop polls gRPC's completion queue for the connections that this member
-// opens to peers. The connections that clients open are served by a thread of their own, and those
-// that peers open by another one (server/port). These threads pass events to the loop.
+// requests it serves. The loop serves the connections that this member opens to peers
+// (server/peer/channel.h). The connections that clients open are served by a thread of their own,
+// and those that peers open by another one (server/port). These threads pass events to the loop.
 //
 // Slow work runs on other threads: the member decides when to apply on the apply worker, and the
 // API gives large reads to workers. The watchdog (watchdog.h) notices when the loop hangs.
 //
 // Threads: a function is called on the loop's thread, unless its comment says otherwise.
-
-#include <grpcpp/completion_queue.h>
 
 #include <atomic>
 #include <cstdint>
@@ -27,13 +25,15 @@
 #include "server/member/member.h"
 #include "server/phase.h"
 #include "server/rpc/event_queue.h"
-#include "server/rpc/poll.h"
+#include "server/rpc/poller.h"
 #include "server/workers.h"
 
 namespace raftkv {
 
 struct LoopOptions {
   absl::Duration tick = absl::Milliseconds(10);
+  // Called before each turn, when what has arrived was collected.
+  std::function<void(MonotonicTime now)> before_turn;
   // Called after each turn and what it applied. True: it has more to do, so the loop does not wait
   // for input.
   std::function<bool(MonotonicTime now)> after_turn;
@@ -45,12 +45,11 @@ struct LoopOptions {
 
 class Loop {
  public:
-  // `member` and `phase` must outlive the loop.
-  Loop(LoopOptions options, Member* member, const PhaseValue* phase);
+  // All pointers must outlive the loop. `poller` watches the sockets of the loop's thread.
+  Loop(LoopOptions options, Member* member, const PhaseValue* phase, Poller* poller);
   ~Loop() { Join(); }
 
-  // `peers`: the completion queue of the connections to peers.
-  void Start(grpc::CompletionQueue* peers);
+  void Start();
 
   // The queues for events of clients' calls and of peers' calls. The loop takes from both in turn,
   // so that a long queue does not delay the other one. They are served until Join returns.
@@ -65,7 +64,7 @@ class Loop {
   void Await(MonotonicTime deadline, const std::function<bool()>& condition);
 
   // From another thread: returns when all work has ended. The turns end in Phase::kStopped. Events
-  // that are left are served then. After that, the completion queue may be drained.
+  // that are left are served then.
   void Join();
 
   // From any thread: changes at least once a tick, unless the loop hangs.
@@ -82,9 +81,9 @@ class Loop {
   const LoopOptions options_;
   Member* const member_;
   const PhaseValue* const phase_;
-  QueuePoller peers_;
-  EventQueue client_calls_{[this] { peers_.Wake(); }};
-  EventQueue peer_calls_{[this] { peers_.Wake(); }};
+  Poller* const poller_;
+  EventQueue client_calls_{[this] { poller_->Wake(); }};
+  EventQueue peer_calls_{[this] { poller_->Wake(); }};
   std::atomic<bool> has_new_work_{false};  // posted_ has work that was never run
   bool more_after_turn_ = false;           // what options_.after_turn returned
 

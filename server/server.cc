@@ -1,6 +1,5 @@
 #include "server/server.h"
 
-#include <grpcpp/grpcpp.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -30,6 +29,7 @@
 #include "server/phase.h"
 #include "server/port/port.h"
 #include "server/ports.h"
+#include "server/rpc/poller.h"
 #include "server/space_watch.h"
 #include "server/watchdog.h"
 #include "server/workers.h"
@@ -111,8 +111,7 @@ void LogStart(const Config& config, const MemberConfig& self, const DataDir& dat
 
 struct Server::Parts {
   Parts(const Config& config, size_t self, DataDir data, std::function<void()> on_removed);
-  // Drains the queues; shuts the ports down first, if Start failed halfway.
-  ~Parts();
+  ~Parts() { phase.Set(Phase::kStopped); }
 
   absl::Status Listen();
   void Run();
@@ -138,6 +137,7 @@ struct Server::Parts {
   const MemberConfig& self;
   PhaseValue phase;
   DataDir data_dir;
+  Poller poller;  // of the loop's thread
   Peers peers;
   Member member;
   EventLog event_log;
@@ -161,7 +161,6 @@ struct Server::Parts {
   const std::shared_ptr<LocalCalls> local_calls = std::make_shared<LocalCalls>();
   bool reported_ready = false;
   MonotonicTime next_second = MonotonicTime::InfinitePast();
-  grpc::CompletionQueue peer_queue;  // of our connections to peers
   port::Port peer_port;
   port::Port client_port;
 };
@@ -185,14 +184,15 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data,
             on_removed();
           }),
       loop({.tick = kTick,
+            .before_turn = [this](MonotonicTime now) { peers.EndLate(now); },
             .after_turn = [this](MonotonicTime now) { return AfterTurn(now); },
             .send_answers =
                 [this] {
                   client_port.SendAnswers();
-                  peer_port.SendAnswers();
+                  peers.Flush();
                 },
             .on_applied = [this](absl::Duration took) { metrics.OnApplied(took); }},
-           &member, &phase),
+           &member, &phase, &poller),
       watchdog({.election_timeout = config.election_timeout,
                 .disk_stall_timeout = config.limits.disk_stall_timeout,
                 .end_process = {}},
@@ -245,14 +245,6 @@ SnapshotHooks Server::Parts::MakeSnapshotHooks() {
   hooks.tip_at = [this](raft::EntryId id) { return member.TipAt(id); };
   hooks.run_on_loop = [this](std::function<void()> work) { loop.OnLoop(std::move(work)); };
   return hooks;
-}
-
-Server::Parts::~Parts() {
-  phase.Set(Phase::kStopped);
-  peer_queue.Shutdown();
-  void* tag = nullptr;
-  bool ok = false;
-  while (peer_queue.Next(&tag, &ok)) static_cast<Completion*>(tag)->OnComplete(ok);
 }
 
 absl::Status Server::Parts::Listen() {
@@ -344,8 +336,8 @@ void Server::Parts::Run() {
   if (const Members& members = data_dir.state->members(); members.known()) {
     event_log.OnEvent(MembersChanged{&members});
   }
-  peers.Connect(&peer_queue);
-  loop.Start(&peer_queue);
+  peers.Connect(&poller);
+  loop.Start();
   watchdog.Start();
   space_watch.Start();
   backups.Start();
@@ -525,8 +517,7 @@ void Server::Parts::Close() {
   peer_port.Close(kFlushPeers);
   loop.OnLoop([this] { peers.Cancel(); });
   // Wait without a limit: all streams and calls are cancelled, so each ends, whatever its peer or
-  // client does. If one were still open when the queue is shut down, it might start an operation on
-  // it.
+  // client does.
   loop.Await(MonotonicTime::InfiniteFuture(), [this] {
     return peers.live() + peer_port.running() + client_port.running() + local_calls->running() == 0;
   });
@@ -544,7 +535,6 @@ void Server::Parts::End() {
   long_readers.Stop();
   walker.Stop();
   catch_up.Stop();
-  // From here on nothing is sent. Operations that still complete only delete their objects.
   data_dir.state->Flush();
 }
 

@@ -2,8 +2,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/time/clock.h"
 #include "glog/logging.h"
+#include "server/clock.h"
 #include "server/peer/member_lists.h"
 #include "server/peer/raft_codec.h"
 
@@ -37,37 +37,34 @@ std::map<raft::MemberId, Handshake::Member> KnownPeers(const std::vector<PeerAdd
 
 }  // namespace
 
-// A unary call that we make.
-template <typename Response>
-class Peers::UnaryOut final : public Operations {
+// A unary call that we make. It deletes itself when it has ended.
+class Peers::UnaryOut final : public Channel::Call {
  public:
-  using OnEnd = std::function<void(const grpc::Status&, const Response&)>;
-  UnaryOut(Peers* peers, OnEnd on_end) : peers_(peers), on_end_(std::move(on_end)) {
-    context.set_deadline(absl::ToChronoTime(absl::Now() + peers->options_.vote_timeout));
-    CountIn(&peers->live_);
-    peers->asking_.insert(&context);
+  using Done = std::function<void(const absl::Status&, const std::string& answer)>;
+  // It is in `asking` until it has ended.
+  UnaryOut(std::set<UnaryOut*>* asking, Done done) : asking_(*asking), done_(std::move(done)) {
+    asking_.insert(this);
   }
 
-  void Start(std::unique_ptr<grpc::ClientAsyncResponseReader<Response>> reader) {
-    reader_ = std::move(reader);
-    reader_->StartCall();
-    reader_->Finish(&response_, &status_, finished_.Start());
+  void Start(Channel* channel, const char* method, const google::protobuf::Message& request,
+             MonotonicTime deadline) {
+    channel->Start(this, method, deadline);
+    Write(request);
+    HalfClose();
   }
-
-  grpc::ClientContext context;
+  using Channel::Call::Cancel;
 
  private:
-  void OnFinished(bool) {
-    peers_->asking_.erase(&context);
-    on_end_(status_, response_);
+  void OnMessage(const std::string& bytes) override { answer_ = bytes; }
+  void OnEnd(const absl::Status& status) override {
+    asking_.erase(this);
+    done_(status, answer_);
+    delete this;
   }
 
-  Peers* const peers_;
-  const OnEnd on_end_;
-  std::unique_ptr<grpc::ClientAsyncResponseReader<Response>> reader_;
-  Response response_;
-  grpc::Status status_;
-  Operation<UnaryOut> finished_{this, &UnaryOut::OnFinished};
+  std::set<UnaryOut*>& asking_;
+  const Done done_;
+  std::string answer_;
 };
 
 Peers::Peers(PeersOptions options, const PhaseValue* phase, std::function<void(Input)> post)
@@ -107,7 +104,7 @@ UnaryMethod Peers::UnaryRow(const char* name, void (Peers::*handler)(Unary<Reque
     Peer* const peer = FindOrAdd(asked.peer().from());
     if constexpr (std::is_same_v<Request, proto::HelloRequest>) {
       // This member may not know it yet, or not any more.
-      if (peer->stub == nullptr && !asked.name().empty()) {
+      if (peer->channel == nullptr && !asked.name().empty()) {
         peer->address.name = NameForLine(asked.name());
       }
     }
@@ -197,12 +194,12 @@ void Peers::SetPeers(const std::vector<PeerAddress>& peers) {
   for (const PeerAddress& peer : peers) wanted[peer.id] = peer;
   // Before Connect, the peers are those of the config file. No call refers to one yet, so those
   // that are not members any more can be erased.
-  if (queue_ == nullptr) {
+  if (poller_ == nullptr) {
     std::erase_if(peers_, [&](auto& peer) { return !wanted.contains(peer.first); });
   }
   for (auto& [id, peer] : peers_) {
     const auto found = wanted.find(id);
-    if (peer.stub == nullptr) continue;
+    if (peer.channel == nullptr) continue;
     if (found == wanted.end()) {
       if (peer.seconds_left == 0) peer.seconds_left = kRemovedSeconds;
     } else if (found->second.address != peer.address.address) {
@@ -213,28 +210,29 @@ void Peers::SetPeers(const std::vector<PeerAddress>& peers) {
     Peer& peer = peers_[id];
     peer.address = address;
     peer.seconds_left = 0;
-    if (peer.stub == nullptr) ConnectTo(&peer);
+    if (peer.channel == nullptr) ConnectTo(&peer);
   }
   handshake_.SetPeers(KnownPeers(peers));
 }
 
-template <typename Request, typename Response>
-void Peers::Ask(Peer* to, Request request, PrepareUnary<Request, Response> prepare,
+template <typename Response, typename Request>
+void Peers::Ask(Peer* to, const char* method, Request request,
                 std::function<void(const Sender& from, const Response&)> on_answer) {
-  if (to->stub == nullptr || to->unary_out >= kUnaryOutMax) return;
+  if (to->channel == nullptr || to->unary_out >= kUnaryOutMax) return;
   ++to->unary_out;
   *request.mutable_peer() = handshake_.Introduction(to->address.id);
-  auto* call =
-      new UnaryOut<Response>(this, [this, to, on_answer = std::move(on_answer)](
-                                       const grpc::Status& status, const Response& response) {
-        --to->unary_out;
-        if (closing()) return;
-        if (status.error_code() == grpc::StatusCode::FAILED_PRECONDITION) OnRejectedBy(to, status);
-        NoteFailure(to, status);
-        if (!status.ok() || !handshake_.CheckAnswer(to->address.id, response.peer())) return;
-        on_answer(Handshake::SenderOf(response.peer()), response);
-      });
-  call->Start((to->stub.get()->*prepare)(&call->context, request, queue_));
+  auto done = [this, to, on_answer = std::move(on_answer)](const absl::Status& status,
+                                                           const std::string& answer) {
+    --to->unary_out;
+    if (closing()) return;
+    if (absl::IsFailedPrecondition(status)) OnRejectedBy(to, status);
+    Response response;
+    if (!status.ok() || !response.ParseFromString(answer)) return;
+    if (!handshake_.CheckAnswer(to->address.id, response.peer())) return;
+    on_answer(Handshake::SenderOf(response.peer()), response);
+  };
+  auto* call = new UnaryOut(&asking_, std::move(done));
+  call->Start(to->channel.get(), method, request, MonotonicNow() + options_.vote_timeout);
 }
 
 void Peers::Stop() {
@@ -247,15 +245,35 @@ void Peers::Stop() {
     for (const auto& [pre_vote, call] : std::exchange(peer.vote_in, {})) call.Finish(stopped);
     if (peer.hello_in) std::exchange(peer.hello_in, {}).Finish(stopped);
   }
-  for (grpc::ClientContext* context : asking_) context->TryCancel();
+  for (UnaryOut* call : asking_) call->Cancel();
+  Flush();
 }
 
 void Peers::Cancel() {
-  for (auto& [id, peer] : peers_) {
-    if (peer.append_out) peer.append_out->Cancel();
-    if (peer.heartbeat_out) peer.heartbeat_out->Cancel();
-    if (peer.forward_out) peer.forward_out->Cancel();
+  for (auto& [id, peer] : peers_) CloseChannels(&peer);
+}
+
+int Peers::live() const {
+  size_t calls = 0;
+  for (const auto& [id, peer] : peers_) {
+    if (peer.channel != nullptr) calls += peer.channel->calls() + peer.bulk_channel->calls();
   }
+  return static_cast<int>(calls);
+}
+
+void Peers::Flush() {
+  for (auto& [id, peer] : peers_) {  // heartbeats first
+    if (peer.channel == nullptr) continue;
+    peer.heartbeat_out->Flush();
+    peer.channel->Flush();
+  }
+  for (auto& [id, peer] : peers_) {
+    if (peer.channel == nullptr) continue;
+    peer.append_out->Flush();
+    peer.forward_out->Flush();
+    peer.bulk_channel->Flush();
+  }
+  options_.send_answers();
 }
 
 // --- messages of this member
@@ -320,8 +338,8 @@ void Peers::SendBody(Peer* to, const Diverged& diverged) {
 }
 
 void Peers::SendBody(Peer* to, const Hello&) {
-  Ask<proto::HelloRequest, proto::HelloResponse>(
-      to, handshake_.listed(), &proto::Raft::Stub::PrepareAsyncHello,
+  Ask<proto::HelloResponse>(
+      to, "/raftkv.proto.Raft/Hello", handshake_.listed(),
       [this](const Sender& from, const proto::HelloResponse& response) {
         const absl::StatusOr<HelloReply> reply = Decode(response);
         if (!reply.ok()) {
@@ -341,8 +359,8 @@ void Peers::SendBody(Peer* to, const HelloReply& reply) {
 }
 
 void Peers::SendRaft(Peer* to, const raft::Message& message, const raft::RequestVote& vote) {
-  Ask<proto::RequestVoteRequest, proto::RequestVoteResponse>(
-      to, Encode(message, vote), &proto::Raft::Stub::PrepareAsyncRequestVote,
+  Ask<proto::RequestVoteResponse>(
+      to, "/raftkv.proto.Raft/RequestVote", Encode(message, vote),
       [this](const Sender& from, const proto::RequestVoteResponse& response) {
         PostRaft(from, Decode(response)).IgnoreError();
       });
@@ -387,8 +405,8 @@ void Peers::SendRaft(Peer*, const raft::Message&, const raft::InstallSnapshot&) 
 }
 
 void Peers::SendRaft(Peer* to, const raft::Message& message, const raft::TimeoutNow& timeout_now) {
-  Ask<proto::TimeoutNowRequest, proto::TimeoutNowResponse>(
-      to, Encode(message, timeout_now), &proto::Raft::Stub::PrepareAsyncTimeoutNow,
+  Ask<proto::TimeoutNowResponse>(
+      to, "/raftkv.proto.Raft/TimeoutNow", Encode(message, timeout_now),
       [](const Sender&, const proto::TimeoutNowResponse&) {});
 }
 

@@ -10,7 +10,7 @@
 // stream of heartbeats.
 //
 // What peers send arrives at the peer port (server/port/port.h), whose thread parses it.
-// Our own connections use gRPC's library. Everything that arrives passes the handshake
+// Our own connections are in channel.h. Everything that arrives passes the handshake
 // (handshake.h) and the codec (raft_codec.h). Messages that they reject are counted and never reach
 // the member. All other messages are posted to the member's inbox.
 //
@@ -22,8 +22,6 @@
 // If a peer sends a message that no correct member sends, its streams are ended, with a status that
 // says why. The peer may open new streams; raftkv waits a second before it does.
 
-#include <grpcpp/grpcpp.h>
-
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -33,10 +31,11 @@
 #include <utility>
 #include <vector>
 
-#include "proto/raft.grpc.pb.h"
+#include "proto/raft.pb.h"
 #include "server/member/events.h"
 #include "server/member/requests.h"
 #include "server/member/transport.h"
+#include "server/peer/channel.h"
 #include "server/peer/handshake.h"
 #include "server/peer/in_stream.h"
 #include "server/peer/out_stream.h"
@@ -47,12 +46,11 @@
 
 namespace raftkv {
 
-// With these keepalive times, a half-open connection for heartbeats is detected within three
+// With these times, a half-open connection for heartbeats is detected within three
 // seconds. On the other one, the ping waits behind what is being sent, about 1 MiB at most.
-inline constexpr int kPeerKeepaliveMs = 2000;
-inline constexpr int kPeerKeepaliveTimeoutMs = 1000;
-inline constexpr int kPeerBulkKeepaliveTimeoutMs = 10000;
-static_assert(kPeerKeepaliveMs + kPeerKeepaliveTimeoutMs <= 3000);
+inline constexpr absl::Duration kPeerPingInterval = absl::Seconds(2);
+inline constexpr absl::Duration kPeerPingAnswerMax = absl::Seconds(1);
+inline constexpr absl::Duration kPeerBulkPingAnswerMax = absl::Seconds(10);
 // The maximum size of a message between members. The largest entry has about 32 MiB, the upper
 // bound of max_request_bytes.
 inline constexpr int kPeerMessageBytesMax = 64 << 20;
@@ -102,9 +100,9 @@ class Peers final : public Transport {
   // this is destroyed.
   Methods Rows();
 
-  // Creates the channels to the peers. Their operations complete on `queue`. Call it before the
-  // first Send.
-  void Connect(grpc::CompletionQueue* queue);
+  // Creates the channels to the peers, whose sockets `poller` watches. Call it before the first
+  // Send.
+  void Connect(Poller* poller);
 
   // From now on these are the other members. Ends the connections to members whose address has
   // changed. Those to former members are ended one to two seconds later: until then, former members
@@ -112,9 +110,13 @@ class Peers final : public Transport {
   void SetPeers(const std::vector<PeerAddress>& peers);
   // Call it once a second.
   void EverySecond();
+  // Call it before each turn, when what has arrived was read: ends calls, attempts to connect and
+  // connections that are late.
+  void EndLate(MonotonicTime now);
 
   void Send(PeerMessage message) override;
-  void Flush() override { options_.send_answers(); }
+  // Sends to the peers what was given to Send, and the answers to the streams of peers.
+  void Flush() override;
   void SendSnapshot(raft::MemberId to, raft::Term term) override;
   void StopSnapshots() override;
 
@@ -123,12 +125,12 @@ class Peers final : public Transport {
 
   // Call it when the phase is kClosing. Ends our streams cleanly, and answers the calls of peers,
   // so that no peer thinks that this member has died. The owner of the peer port ends the streams
-  // of peers with kStopping. Completions arrive on the queue until live() is 0.
+  // of peers with kStopping. live() is 0 when our streams have ended.
   void Stop();
-  // Call it after Stop. Cancels our streams that have not ended yet.
+  // Closes our connections at once.
   void Cancel();
-  // The number of our streams and calls with operations in flight.
-  int live() const { return live_; }
+  // The number of our streams and calls that are open.
+  int live() const;
 
   const Rejections& rejections() const { return handshake_.rejections(); }
   // Counts a message that the replica rejected together with the messages rejected here.
@@ -152,19 +154,13 @@ class Peers final : public Transport {
   using ForwardIn = InStream<proto::ForwardRequest, proto::ForwardResponse>;
   using SnapshotIn = InStream<proto::InstallSnapshotRequest, proto::InstallSnapshotResponse>;
   struct Incoming;
-  template <typename Response>
   class UnaryOut;
-  template <typename Request, typename Response>
-  using PrepareUnary = std::unique_ptr<grpc::ClientAsyncResponseReader<Response>> (
-      proto::Raft::Stub::*)(grpc::ClientContext*, const Request&, grpc::CompletionQueue*);
 
   struct Peer {
     PeerAddress address;
     // Null: its address is not known.
-    std::shared_ptr<grpc::Channel> channel;        // for heartbeats and unary calls
-    std::shared_ptr<grpc::Channel> bulk_channel;   // for the other two streams
-    std::unique_ptr<proto::Raft::Stub> stub;       // of `channel`
-    std::unique_ptr<proto::Raft::Stub> bulk_stub;  // of `bulk_channel`
+    std::unique_ptr<Channel> channel;       // for heartbeats and unary calls
+    std::unique_ptr<Channel> bulk_channel;  // for the other two streams
     std::unique_ptr<AppendOut> append_out;
     std::unique_ptr<AppendOut> heartbeat_out;
     std::unique_ptr<ForwardOut> forward_out;
@@ -187,15 +183,14 @@ class Peers final : public Transport {
     // Why it has rejected this member since it was connected. Calls of several kinds may be
     // rejected for several reasons.
     std::set<std::string> rejections;
-    int seconds_failing = 0;   // for how long no connection could be made
-    std::string last_failure;  // why; empty: not known
+    int seconds_failing = 0;  // for how long no connection could be made
   };
 
   bool closing() const { return phase_->AtLeast(Phase::kClosing); }
   Peer* Find(raft::MemberId id);
   Peer* FindOrAdd(raft::MemberId id);
   void ConnectTo(Peer* peer);
-  void MakeChannels(Peer* peer);
+  static void CloseChannels(Peer* peer);
   void Disconnect(Peer* peer);
 
   // Create the rows of the peer port.
@@ -217,8 +212,6 @@ class Peers final : public Transport {
   // Once a second: logs, after some seconds and then each minute, that the peer cannot be connected
   // to.
   void ReportFailure(Peer* peer);
-  // A call failed. If the reason is the connection, ReportFailure names it.
-  void NoteFailure(Peer* peer, const grpc::Status& status);
   void OnAppendsLost(Peer* peer, const StreamEnd& end);
 
   // These pass arrived messages to the member. If the result is not OK, the message was malformed:
@@ -232,7 +225,7 @@ class Peers final : public Transport {
 
   // Logs once why `peer` rejects this member, so that the log lines of a misconfigured member show
   // the reason.
-  void OnRejectedBy(Peer* peer, const grpc::Status& status);
+  void OnRejectedBy(Peer* peer, const absl::Status& status);
 
   // One overload for each kind of message. If one is missing, Send does not compile.
   void SendBody(Peer* to, const raft::Message& message);
@@ -252,8 +245,8 @@ class Peers final : public Transport {
   void SendRaft(Peer* to, const raft::Message& message, const raft::TimeoutNow& timeout_now);
 
   // Sends a unary request. `on_answer` is called if the expected peer answers.
-  template <typename Request, typename Response>
-  void Ask(Peer* to, Request request, PrepareUnary<Request, Response> prepare,
+  template <typename Response, typename Request>
+  void Ask(Peer* to, const char* method, Request request,
            std::function<void(const Sender& from, const Response&)> on_answer);
 
   void GiveUp(Peer* peer);
@@ -275,13 +268,13 @@ class Peers final : public Transport {
   const PhaseValue* const phase_;
   const std::function<void(Input)> post_;
   Handshake handshake_;
-  grpc::CompletionQueue* queue_ = nullptr;
+  Poller* poller_ = nullptr;
+  std::set<UnaryOut*> asking_;  // our unary calls that are open
   // Contains the other members, former members, and unknown senders (handshake.h bounds their
   // number). None is erased, because running calls refer to them.
   std::map<raft::MemberId, Peer> peers_;
-  std::set<grpc::ClientContext*> asking_;  // of unary calls in flight
-  int live_ = 0;                           // our streams and calls with operations in flight
-  uint64_t connections_ = 0;               // the streams that peers have opened so far
+  MonotonicTime next_end_late_ = MonotonicTime::InfinitePast();
+  uint64_t connections_ = 0;                                   // streams that peers have opened so far
   std::vector<std::unique_ptr<SnapshotSender>> given_up_;      // deleted when their threads end
   Workers snapshot_worker_{/*threads=*/1, /*waiting_max=*/8};  // writes what arrives
 };

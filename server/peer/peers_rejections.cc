@@ -13,12 +13,13 @@ namespace {
 constexpr size_t kReasonsMax = 8;  // that are kept, so that none is logged twice in a row
 }  // namespace
 
-void Peers::OnRejectedBy(Peer* peer, const grpc::Status& status) {
+void Peers::OnRejectedBy(Peer* peer, const absl::Status& status) {
   if (peer->rejections.size() >= kReasonsMax) peer->rejections.clear();
-  if (!peer->rejections.insert(status.error_message()).second) return;
-  if (!handshake_.NoteRejectedBy(status.error_message())) return;
+  const std::string why(status.message());
+  if (!peer->rejections.insert(why).second) return;
+  if (!handshake_.NoteRejectedBy(why)) return;
   LOG(ERROR) << "rejected by " << peer->address.name << " at " << peer->address.address << ": "
-             << status.error_message();
+             << why;
 }
 
 absl::Status Peers::CountMalformed(raft::MemberId from, const absl::Status& status) {

@@ -34,7 +34,7 @@ constexpr size_t kRequestOverhead = 1 << 10;
 // The text of gRPC's C++ server.
 absl::Status CannotParse() { return absl::InternalError("Unable to parse request"); }
 
-size_t BytesOf(const Pieces& pieces) {
+size_t BytesOf(const wire::Pieces& pieces) {
   size_t bytes = 0;
   for (const std::string& piece : pieces) bytes += piece.size();
   return bytes;
@@ -142,7 +142,7 @@ class PortCall : public Base {
     return group_->admission == nullptr ? absl::OkStatus() : group_->admission(permission, this);
   }
 
-  void Send(Pieces message, std::optional<absl::Status> status) {
+  void Send(wire::Pieces message, std::optional<absl::Status> status) {
     group_->command_queue->unsent_bytes += BytesOf(message);
     group_->command_queue->Post({.stream = stream_,
                                  .message = std::move(message),
@@ -179,10 +179,10 @@ class PortUnaryCall final : public PortCall<UnaryCall>, public Completion {
   Message* response() override { return response_.get(); }
 
   void Finish(const absl::Status& status) override {
-    Pieces message;
+    wire::Pieces message;
     absl::Status sent = status;
     if (status.ok()) {
-      message = Frame(*response_);
+      message = wire::Frame(*response_);
       if (message.empty()) sent = absl::InternalError("the response cannot be serialized");
     }
     ObserveEnd(sent.code());
@@ -222,7 +222,7 @@ class UnaryOwner final : public StreamOwner {
     if (request_ != nullptr || given_) return CannotParse();  // a second request
     if (!Charge(static_cast<int64_t>(message.size()))) return TooManyRequests();
     request_.reset(method_->request->New());
-    if (!Parse(message, group_->methods.fields_max, request_.get())) return CannotParse();
+    if (!wire::Parse(message, group_->methods.fields_max, request_.get())) return CannotParse();
     // The parsed message may be many times larger than its encoding.
     return Charge(static_cast<int64_t>(request_->SpaceUsedLong())) ? absl::OkStatus()
                                                                    : TooManyRequests();
@@ -271,7 +271,7 @@ class PortStreamCall final : public PortCall<StreamCall> {
 
   void Write(const Message& response, bool /*more_follow*/) override {
     CHECK(writable());
-    Pieces message = Frame(response);
+    wire::Pieces message = wire::Frame(response);
     if (message.empty()) return Finish(absl::InternalError("the response cannot be serialized"));
     writing_ = true;
     const size_t bytes = BytesOf(message);
@@ -430,7 +430,7 @@ class StreamOwnerOnPort final : public StreamOwner {
     if (method_->one_request && got_one_) return CannotParse();
     got_one_ = true;
     std::unique_ptr<Message> request(method_->request->New());
-    if (!Parse(message, group_->methods.fields_max, request.get())) return CannotParse();
+    if (!wire::Parse(message, group_->methods.fields_max, request.get())) return CannotParse();
     const size_t cost = message.size() + kRequestOverhead;
     if (!group_->command_queue->ChargeRequest(
             static_cast<int64_t>(cost), static_cast<int64_t>(cost),

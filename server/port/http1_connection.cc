@@ -73,7 +73,7 @@ absl::string_view ReasonOf(int status) {
   }
 }
 
-std::string Join(const Pieces& pieces) {
+std::string Join(const wire::Pieces& pieces) {
   std::string all;
   for (const std::string& piece : pieces) all += piece;
   return all;
@@ -304,7 +304,7 @@ void Http1Connection::OnPageAnswer(StreamCommand* command) {
   const std::string message = Join(command->message);
   if (!command->status->ok()) return AnswerError(*command->status, message.size());
   proto::HttpAnswer answer;
-  CHECK(answer.ParseFromString(message.substr(kPrefixBytes)));
+  CHECK(answer.ParseFromString(message.substr(wire::kPrefixBytes)));
   Answer(answer.status(), answer.content_type(), std::move(*answer.mutable_body()), message.size());
 }
 

@@ -277,7 +277,7 @@ void Http2Connection::OnHeaders(GrpcStream* stream) {
     return AnswerPlainHttp(stream);
   }
   if (!stream->timeout.empty()) {
-    const auto timeout = ParseTimeout(stream->timeout);
+    const auto timeout = wire::ParseTimeout(stream->timeout);
     if (!timeout) return SendStatus(stream, absl::InternalError("malformed grpc-timeout"), {});
     stream->deadline = now_ + *timeout;
   }
@@ -412,7 +412,7 @@ void Http2Connection::SendStatus(GrpcStream* stream, const absl::Status& status,
   stream->trailers.emplace_back("grpc-status", absl::StrCat(static_cast<int>(status.code())));
   if (!status.message().empty()) {
     stream->trailers.emplace_back(
-        "grpc-message", PercentEncode(std::string(status.message()).substr(0, kMessageTextMax)));
+        "grpc-message", wire::PercentEncode(std::string(status.message()).substr(0, kMessageTextMax)));
   }
   if (stream->answering || !stream->out.empty()) return Respond(stream);
   // An answer without a message is one frame of headers.

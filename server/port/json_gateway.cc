@@ -40,13 +40,13 @@ absl::StatusOr<std::string> ToProtobuf(TypeResolver* types, const Descriptor* ty
 }
 
 absl::StatusOr<std::string> ToJson(TypeResolver* types, const Descriptor* type,
-                                   const Pieces& pieces) {
+                                   const wire::Pieces& pieces) {
   std::string bytes;
   for (const std::string& piece : pieces) bytes += piece;
   if (bytes.size() > JsonGateway::kAnswerBytesMax) {
     return absl::ResourceExhaustedError("etcdserver: response is too large for JSON");
   }
-  bytes.erase(0, kPrefixBytes);
+  bytes.erase(0, wire::kPrefixBytes);
   google::protobuf::util::JsonPrintOptions options;
   options.preserve_proto_field_names = true;
   std::string json;

@@ -17,7 +17,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "server/port/grpc_wire.h"
+#include "server/rpc/grpc_wire.h"
 #include "storage/base/monotonic_time.h"
 
 namespace raftkv::port {
@@ -57,7 +57,7 @@ struct GrpcStream {
   std::string encoding;
   std::string timeout;
   size_t header_bytes = 0;
-  MessageReader reader;
+  wire::MessageReader reader;
   size_t unconsumed = 0;  // bytes that were read and are not yet given back to flow control
   bool requests_ended = false;
   bool end_delivered = false;
@@ -94,7 +94,7 @@ class StreamOwner {
 // A command of another thread for a stream.
 struct StreamCommand {
   std::shared_ptr<GrpcStream> stream;
-  Pieces message = {};                      // to send, if not empty
+  wire::Pieces message = {};                      // to send, if not empty
   std::optional<absl::Status> status = {};  // to send after all messages; ends the stream
   std::vector<Header> trailers = {};        // sent with the status
   bool cancel = false;                      // end the stream at once, without a status

@@ -10,7 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
 #include "server/peer/raft_codec.h"
-#include "server/port/grpc_wire.h"
+#include "server/rpc/grpc_wire.h"
 #include "server/raft/prng.h"
 #include "storage/backup/backup_file.h"
 #include "storage/base/checksum.h"
@@ -153,7 +153,7 @@ std::vector<std::string> GrpcStreams() {
   put.set_key("key");
   put.set_value(std::string(300, 'v'));
   std::string frames;
-  for (const std::string& piece : port::Frame(put)) frames += piece;
+  for (const std::string& piece : wire::Frame(put)) frames += piece;
   // The first byte: identity or gzip, and the size of the pieces that arrive.
   // "hello", compressed by gzip.
   static constexpr char kHello[] =

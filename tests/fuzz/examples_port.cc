@@ -15,7 +15,7 @@
 #include "proto/raft.pb.h"
 #include "server/peer/handshake.h"
 #include "server/peer/raft_codec.h"
-#include "server/port/grpc_wire.h"
+#include "server/rpc/grpc_wire.h"
 #include "storage/base/checksum.h"
 #include "storage/data_dir/data_dir.h"
 #include "tests/e2e/raw_http2.h"

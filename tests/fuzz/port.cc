@@ -547,7 +547,7 @@ void FuzzedPort::RunJson(std::string_view input) {
     if (!command.request->ok()) return nullptr;
     std::unique_ptr<Message> message(
         google::protobuf::MessageFactory::generated_factory()->GetPrototype(type)->New());
-    if (!port::Parse(**command.request, SIZE_MAX, message.get())) return nullptr;
+    if (!wire::Parse(**command.request, SIZE_MAX, message.get())) return nullptr;
     return message;
   };
   const std::vector<std::string> objects = Split(input, input.size());
@@ -555,7 +555,7 @@ void FuzzedPort::RunJson(std::string_view input) {
   for (const std::string& object : objects) {
     const std::unique_ptr<Message> message = parse(object);
     if (message == nullptr) continue;
-    json_->ConvertAnswer(&method, {.stream = stream, .message = port::Frame(*message)});
+    json_->ConvertAnswer(&method, {.stream = stream, .message = wire::Frame(*message)});
     const StreamCommand answer = AwaitCommand();
     CHECK(!answer.status) << *answer.status;
     std::string json;

@@ -20,7 +20,7 @@
 #include "config/url.h"
 #include "glog/logging.h"
 #include "server/peer/raft_codec.h"
-#include "server/port/grpc_wire.h"
+#include "server/rpc/grpc_wire.h"
 #include "server/port/http1_parser.h"
 #include "storage/backup/backup_file.h"
 #include "storage/base/checksum.h"
@@ -390,8 +390,8 @@ void RunSnapshotChunks(std::string_view input) {
 void RunGrpcFraming(std::string_view input) {
   constexpr size_t kBytesMax = 64 << 10;
   const uint8_t how = TakeByte(&input);
-  (void)port::ParseTimeout(input);
-  port::MessageReader reader(kBytesMax);
+  (void)wire::ParseTimeout(input);
+  wire::MessageReader reader(kBytesMax);
   CHECK(reader.SetEncoding(how % 2 == 0 ? "identity" : "gzip"));
   const size_t piece = 1 + how / 2;
   while (!input.empty()) {

@@ -37,12 +37,12 @@ MODULES = {
     "storage/data_dir/": "storage/ proto/ lib:protobuf lib:glog",
     "server/raft/": "storage/base/ storage/log/entry.h storage/log/log_reader.h",
     "server/member/": "server/raft/ proto/ storage/ !storage/data_dir/ server/phase.h lib:protobuf lib:glog",
-    "server/rpc/": "proto/ storage/base/ lib:protobuf lib:grpc",
+    "server/rpc/": "proto/ storage/base/ lib:protobuf lib:glog",
     "server/port/": "proto/ storage/base/ server/rpc/ server/clock.h server/workers.h lib:protobuf lib:glog "
                      "lib:nghttp2 lib:boost",
     "server/peer/": "proto/ storage/ server/raft/ server/member/ server/rpc/ "
                     "server/workers.h server/clock.h server/phase.h "
-                    "lib:protobuf lib:grpc lib:glog",
+                    "lib:protobuf lib:grpc lib:glog lib:nghttp2",
     "server/watch/": "proto/ storage/ !storage/data_dir/ lib:protobuf lib:glog",
     # server/workers.h: large reads run on workers.
     "server/api/": "config/ proto/ storage/ server/member/ server/rpc/ server/watch/ "

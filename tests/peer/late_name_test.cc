@@ -1,14 +1,12 @@
-// The name of a peer that nobody knows for a while. gRPC looks it up with c-ares, whose files this
-// program replaces by its own: they say that only the file of hosts is used.
+// The name of a peer that nobody knows for a while. This program answers the look-ups itself.
 
 #include <dlfcn.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netdb.h>
 
 #include <atomic>
-#include <cstdio>
 #include <cstring>
-#include <fstream>
 #include <functional>
 #include <string>
 
@@ -16,41 +14,33 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "tests/peer/node.h"
+#include "tests/server/log_lines.h"
 
 namespace {
 
-std::string hosts_file, dns_file;  // empty: those of the machine
+constexpr char kName[] = "late.raftkv.test";
 std::atomic<int> look_ups{0};
+std::atomic<bool> known{false};
 
 }  // namespace
 
-// c-ares opens its files with this function.
-extern "C" FILE* fopen(const char* path, const char* mode) {
-  using Fopen = FILE* (*)(const char*, const char*);
-  static const Fopen real = reinterpret_cast<Fopen>(dlsym(RTLD_NEXT, "fopen"));
-  if (std::strcmp(path, "/etc/hosts") == 0 && !hosts_file.empty()) {
-    ++look_ups;
-    return real(hosts_file.c_str(), mode);
+// Used by this program instead of libc's.
+extern "C" int getaddrinfo(const char* node, const char* service, const addrinfo* hints,
+                           addrinfo** found) {
+  using Function = int (*)(const char*, const char*, const addrinfo*, addrinfo**);
+  static const auto real = reinterpret_cast<Function>(dlsym(RTLD_NEXT, "getaddrinfo"));
+  if (node == nullptr || std::strcmp(node, kName) != 0 || (hints->ai_flags & AI_NUMERICHOST) != 0) {
+    return real(node, service, hints, found);
   }
-  if (std::strcmp(path, "/etc/resolv.conf") == 0 && !dns_file.empty()) {
-    return real(dns_file.c_str(), mode);
-  }
-  return real(path, mode);
+  ++look_ups;
+  return known ? real("127.0.0.1", service, hints, found) : EAI_NONAME;
 }
 
 namespace raftkv {
 namespace {
 
-constexpr char kName[] = "late.raftkv.test";
-
-// gRPC alone waits longer after each look-up: the eighth one comes after half a minute, and later
-// ones every two minutes.
 TEST(LateName, IsLookedUpEverySecondUntilItIsKnown) {
-  const TempDir dir;
-  std::ofstream(dir / "resolv.conf") << "lookup file\nnameserver 127.0.0.1\n";
-  std::ofstream(dir / "hosts") << "127.0.0.1 localhost\n";
-  dns_file = dir / "resolv.conf";
-  hosts_file = dir / "hosts";
+  LogLines lines;
   Node other(2, {1, "n1", "127.0.0.1:1"});
   Node node(1, {2, "n2", absl::StrCat(kName, ":", other.port.port())});
   absl::Time next_second = absl::Now();
@@ -69,8 +59,10 @@ TEST(LateName, IsLookedUpEverySecondUntilItIsKnown) {
     ASSERT_TRUE(run_until([&] { return look_ups > before; })) << "look-up " << i;
   }
   EXPECT_EQ(other.inputs.size(), 0u);
-  std::ofstream(dir / "hosts", std::ios::app) << "127.0.0.1 " << kName << "\n";
+  known = true;
   EXPECT_TRUE(run_until([&] { return other.CountMessages<raft::Message>() > 0; }));
+  EXPECT_THAT(lines.text(),
+              testing::HasSubstr(": its name is not found; check its URL and the name server"));
 }
 
 }  // namespace

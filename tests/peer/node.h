@@ -15,10 +15,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "proto/command.pb.h"
+#include "proto/raft.grpc.pb.h"
+#include "server/clock.h"
 #include "server/peer/peers.h"
 #include "server/port/port.h"
 #include "server/rpc/event_queue.h"
-#include "server/rpc/poll.h"
+#include "server/rpc/poller.h"
 #include "tests/storage/testing.h"
 
 namespace raftkv {
@@ -32,13 +34,12 @@ struct Node {
        const std::optional<std::vector<PeerAddress>>& members = std::nullopt)
       : peers(Options(self, std::move(other), options, Snapshots(options.snapshots)), &phase,
               [this](Input input) { inputs.push_back(std::move(input)); }) {
-    poller.Start(&queue);
     port.Serve(peers.Rows(), &calls);
     EXPECT_TRUE(port.Listen("127.0.0.1:0").ok());
     address = absl::StrCat("127.0.0.1:", port.port());
     port.Start();
     if (members) peers.SetPeers(*members);
-    peers.Connect(&queue);
+    peers.Connect(&poller);
   }
 
   ~Node() {
@@ -91,15 +92,24 @@ struct Node {
   }
 
   void Poll() {
+    void* tag = nullptr;
+    bool ok = false;
     std::vector<std::function<void()>> now;
     {
       absl::MutexLock lock(&mutex);
       now.swap(work);
     }
     for (const auto& w : now) w();
-    poller.Wait(absl::Milliseconds(5), [this] { return !calls.empty(); });
+    peers.Flush();
+    poller.Wait(absl::Milliseconds(2), [this] { return !calls.empty(); });
     while (calls.RunNext()) {
     }
+    while (queue.AsyncNext(&tag, &ok, gpr_inf_past(GPR_CLOCK_MONOTONIC)) ==
+           grpc::CompletionQueue::GOT_EVENT) {
+      static_cast<Completion*>(tag)->OnComplete(ok);
+    }
+    peers.Flush();
+    peers.EndLate(MonotonicNow());
   }
 
   template <typename Kind>
@@ -124,9 +134,9 @@ struct Node {
   std::vector<std::function<void()>> work;  // from other threads
   std::vector<Input> inputs;
   PhaseValue phase;
+  Poller poller;
   Peers peers;
-  grpc::CompletionQueue queue;  // of what the node and the test open
-  QueuePoller poller;
+  grpc::CompletionQueue queue;  // of what the test opens
   EventQueue calls{[this] { poller.Wake(); }};
   port::Port port{{.connection = {.for_peers = true}}};
   std::string address;

@@ -1,11 +1,11 @@
-#include "server/port/grpc_wire.h"
+#include "server/rpc/grpc_wire.h"
 
 #include <gtest/gtest.h>
 
 #include "proto/etcd/kv.pb.h"
 #include "proto/raft.pb.h"
 
-namespace raftkv::port {
+namespace raftkv::wire {
 namespace {
 
 std::string Message(char flag, const std::string& body) {
@@ -69,7 +69,7 @@ TEST(GrpcWire, LargeMessagesAreFramedInPieces) {
   for (const size_t size : {0, 1000, 300'000, 3'000'000}) {
     mvccpb::KeyValue kv;
     kv.set_value(std::string(size, 'v'));
-    const Pieces pieces = port::Frame(kv);
+    const Pieces pieces = wire::Frame(kv);
     EXPECT_EQ(pieces.size() > 1, size > 256 << 10);
     MessageReader reader(10 << 20);
     for (const std::string& piece : pieces) reader.Append(piece);
@@ -98,4 +98,4 @@ TEST(GrpcWire, FieldsAreCountedBeforeTheyAreParsed) {
 }
 
 }  // namespace
-}  // namespace raftkv::port
+}  // namespace raftkv::wire

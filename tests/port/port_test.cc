@@ -16,7 +16,7 @@
 #include "absl/time/clock.h"
 #include "proto/etcd/health.grpc.pb.h"
 #include "server/clock.h"
-#include "server/port/gzip.h"
+#include "server/rpc/gzip.h"
 #include "server/rpc/event_queue.h"
 
 namespace raftkv {
@@ -208,7 +208,7 @@ TEST_F(PortTest, OtherCompressionIsUnimplemented) {
 TEST(Gunzip, DamagedBytesAreRejected) {
   for (const char* bytes : {"", "\x1f", "\x1f\x8b", "\x1f\x8b\x08garbage garbage garbage"}) {
     std::string plain;
-    EXPECT_TRUE(absl::IsInternal(port::Gunzip(bytes, 1000, &plain))) << bytes;
+    EXPECT_TRUE(absl::IsInternal(wire::Gunzip(bytes, 1000, &plain))) << bytes;
   }
 }
 

@@ -1,4 +1,4 @@
-#include "server/port/grpc_wire.h"
+#include "server/rpc/grpc_wire.h"
 
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/io/coded_stream.h>
@@ -9,11 +9,13 @@
 #include <cstdint>
 #include <utility>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "server/port/gzip.h"
+#include "server/rpc/gzip.h"
 
-namespace raftkv::port {
+namespace raftkv::wire {
 
 namespace {
 
@@ -140,6 +142,20 @@ std::string PercentEncode(std::string_view text) {
   return encoded;
 }
 
+std::string PercentDecode(std::string_view text) {
+  std::string decoded;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '%' && i + 2 < text.size() && absl::ascii_isxdigit(text[i + 1]) &&
+        absl::ascii_isxdigit(text[i + 2])) {
+      decoded += absl::HexStringToBytes(std::string(text.substr(i + 1, 2)));
+      i += 2;
+    } else {
+      decoded += text[i];
+    }
+  }
+  return decoded;
+}
+
 Pieces Frame(const google::protobuf::Message& message) {
   const size_t bytes = message.ByteSizeLong();
   if (bytes > INT32_MAX) return {};
@@ -203,4 +219,4 @@ bool Parse(const std::string& bytes, size_t fields_max, google::protobuf::Messag
   return message->ParseFromString(bytes);
 }
 
-}  // namespace raftkv::port
+}  // namespace raftkv::wire

@@ -1,5 +1,5 @@
-#ifndef RAFTKV_SERVER_PORT_GZIP_H_
-#define RAFTKV_SERVER_PORT_GZIP_H_
+#ifndef RAFTKV_SERVER_RPC_GZIP_H_
+#define RAFTKV_SERVER_RPC_GZIP_H_
 
 #include <cstddef>
 #include <string>
@@ -7,13 +7,13 @@
 
 #include "absl/status/status.h"
 
-namespace raftkv::port {
+namespace raftkv::wire {
 
 // Decompresses `bytes`, which are in gzip's format. A compressed MiB may contain a GiB, so
 // decompression stops at the limit. ResourceExhausted: there are more than `bytes_max` bytes.
 // Internal: `bytes` are damaged.
 absl::Status Gunzip(std::string_view bytes, size_t bytes_max, std::string* plain);
 
-}  // namespace raftkv::port
+}  // namespace raftkv::wire
 
-#endif  // RAFTKV_SERVER_PORT_GZIP_H_
+#endif  // RAFTKV_SERVER_RPC_GZIP_H_

@@ -1,5 +1,5 @@
-#ifndef RAFTKV_SERVER_PORT_GRPC_WIRE_H_
-#define RAFTKV_SERVER_PORT_GRPC_WIRE_H_
+#ifndef RAFTKV_SERVER_RPC_GRPC_WIRE_H_
+#define RAFTKV_SERVER_RPC_GRPC_WIRE_H_
 
 // The parts of the protocol "gRPC over HTTP/2" that do not depend on a connection: the text of
 // headers, and the framing of messages.
@@ -16,7 +16,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 
-namespace raftkv::port {
+namespace raftkv::wire {
 
 // The value of the header grpc-timeout, for example "100m". nullopt: it is malformed.
 std::optional<absl::Duration> ParseTimeout(std::string_view value);
@@ -24,6 +24,7 @@ std::optional<absl::Duration> ParseTimeout(std::string_view value);
 // Encodes the text of a status for the trailer grpc-message: bytes that are not printable ASCII,
 // and '%', become %XX.
 std::string PercentEncode(std::string_view text);
+std::string PercentDecode(std::string_view text);
 
 inline constexpr size_t kPrefixBytes = 5;  // before each message: a flag and the length
 
@@ -61,6 +62,6 @@ class MessageReader {
   size_t used_ = 0;  // bytes at the start of bytes_ that were returned
 };
 
-}  // namespace raftkv::port
+}  // namespace raftkv::wire
 
-#endif  // RAFTKV_SERVER_PORT_GRPC_WIRE_H_
+#endif  // RAFTKV_SERVER_RPC_GRPC_WIRE_H_

@@ -1,11 +1,11 @@
-#include "server/port/gzip.h"
+#include "server/rpc/gzip.h"
 
 #include <zlib.h>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 
-namespace raftkv::port {
+namespace raftkv::wire {
 
 namespace {
 
@@ -40,4 +40,4 @@ absl::Status Gunzip(std::string_view bytes, size_t bytes_max, std::string* plain
   return absl::OkStatus();
 }
 
-}  // namespace raftkv::port
+}  // namespace raftkv::wire
