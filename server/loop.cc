@@ -108,8 +108,9 @@ void Loop::RunTurns() {
 
 void Loop::Collect() {
   if (member_->idle() && !more_after_turn_) {
-    poller_->Wait(options_.tick,
-                  [this] { return !client_calls_.empty() || !peer_calls_.empty() || has_new_work_; });
+    poller_->Wait(options_.tick, [this] {
+      return !client_calls_.empty() || !peer_calls_.empty() || has_new_work_;
+    });
   }
   const std::function<bool()> out_of_time = OutOfTime(kCollectMax);
   int events = 0;

@@ -1,12 +1,11 @@
 #ifndef RAFTKV_SERVER_LOOP_H_
 #define RAFTKV_SERVER_LOOP_H_
 
-// The loop: one thread that collects the events of peers and clients, runs one turn of the member
-// for all of them, applies, and starts again (docs/architecture.md). Batching makes it fast: a turn
-// needs one fsync, one message to each peer and one batch of the state machine, however many
-// requests it serves. The loop serves the connections that this member opens to peers
-// (server/peer/channel.h). The connections that clients open are served by a thread of their own,
-// and those that peers open by another one (server/port). These threads pass events to the loop.
+// The loop: one thread that collects events, runs one turn of the member for all of them, applies,
+// and starts again. Batching makes it fast: a turn needs one fsync, one message to each peer and
+// one batch of the state machine, however many requests it serves. The loop serves the connections
+// that this member opens to peers (server/peer/channel.h). Those that clients and peers open have
+// threads of their own (server/port), which pass events to it.
 //
 // Slow work runs on other threads: the member decides when to apply on the apply worker, and the
 // API gives large reads to workers. The watchdog (watchdog.h) notices when the loop hangs.
@@ -63,8 +62,8 @@ class Loop {
   // turn, is true, or `deadline` has passed.
   void Await(MonotonicTime deadline, const std::function<bool()>& condition);
 
-  // From another thread: returns when all work has ended. The turns end in Phase::kStopped. Events
-  // that are left are served then.
+  // From another thread: returns when all work has ended. The turns end in Phase::kStopped. Then
+  // the events that are left are served.
   void Join();
 
   // From any thread: changes at least once a tick, unless the loop hangs.

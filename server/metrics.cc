@@ -235,6 +235,9 @@ void Metrics::AddStore(const MemberFacts& facts, Families* to) const {
       .Add(facts.state_bytes)
       .Gauge("etcd_server_quota_backend_bytes", "The quota of the state; 0: there is none.")
       .Add(config_.storage.quota_backend_bytes)
+      .Gauge("raftkv_disk_readers_in_use",
+             "Whether reads of the state wait for the disk, and run on threads of their own.")
+      .Add(facts.disk_readers_in_use)
       .Gauge("raftkv_log_bytes", "The log, on disk.")
       .Add(facts.status.log_bytes)
       .Gauge("etcd_debugging_mvcc_current_revision", "The newest revision.")

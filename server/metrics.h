@@ -38,6 +38,7 @@ struct MemberFacts {
   size_t watches = 0;
   size_t watch_bytes = 0;  // events queued for watches
   uint64_t state_bytes = 0;
+  bool disk_readers_in_use = false;
   EngineUsage log_engine, state_engine;
 };
 

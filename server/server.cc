@@ -16,6 +16,7 @@
 #include "server/api/edge.h"
 #include "server/api/watch_service.h"
 #include "server/clock.h"
+#include "server/disk_readers.h"
 #include "server/event_log.h"
 #include "server/event_thread.h"
 #include "server/events.h"
@@ -116,6 +117,10 @@ struct Server::Parts {
   absl::Status Listen();
   void Run();
   bool AfterTurn(MonotonicTime now);  // LoopOptions::after_turn
+  void Flush() {                      // LoopOptions::send_answers
+    client_port.SendAnswers();
+    peers.Flush();
+  }
 
   // The steps of a stop, in this order. Each but the first enters the phase of its name.
   void HandOver();
@@ -128,6 +133,7 @@ struct Server::Parts {
   int RunningCalls() { return client_port.running(loop.client_calls()) + local_calls->running(); }
   void AddMetricsPage(Methods* methods);
   void PublishMetrics();
+  void ReadKey(std::string_view key) const;  // DiskReadersOptions::read
   SnapshotHooks MakeSnapshotHooks();
   absl::StatusOr<std::unique_ptr<TakenSnapshot>> TakeSnapshot() const {
     return data_dir.states->Take(*data_dir.state);
@@ -145,6 +151,7 @@ struct Server::Parts {
   Watchdog watchdog;
   std::atomic<bool> space_reported{false};  // and the loop has not handled it yet
   SpaceWatch space_watch;
+  DiskReaders disk_readers;
   // Run large reads (Edge::OnReaders). The request timeout bounds each. `readers` stop before
   // `long_readers`, because they pass reads on.
   Workers long_readers;
@@ -186,11 +193,7 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data,
       loop({.tick = kTick,
             .before_turn = [this](MonotonicTime now) { peers.EndLate(now); },
             .after_turn = [this](MonotonicTime now) { return AfterTurn(now); },
-            .send_answers =
-                [this] {
-                  client_port.SendAnswers();
-                  peers.Flush();
-                },
+            .send_answers = [this] { Flush(); },
             .on_applied = [this](absl::Duration took) { metrics.OnApplied(took); }},
            &member, &phase, &poller),
       watchdog({.election_timeout = config.election_timeout,
@@ -209,6 +212,7 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data,
               member.Post(report);
             });
           }),
+      disk_readers({.read = [this](std::string_view key) { ReadKey(key); }}),
       long_readers(kReaders, kReadsWaitingMax),
       readers(kReaders, kReadsWaitingMax),
       walker(/*threads=*/1, kWalksWaitingMax),
@@ -224,6 +228,7 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data,
            .unsent_bytes = [this] { return client_port.unsent_bytes(); },
            .take_snapshot = [this] { return TakeSnapshot(); },
            .counters = &counters,
+           .disk_readers = &disk_readers,
            .readers = &readers,
            .long_readers = &long_readers,
            .walker = &walker,
@@ -233,6 +238,7 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data,
       client_port(MakeClientPortOptions(config)) {
   member.AddObserver(&event_log);
   member.AddObserver(&metrics);
+  member.AddObserver(&disk_readers);
 }
 
 SnapshotHooks Server::Parts::MakeSnapshotHooks() {
@@ -316,6 +322,15 @@ void Server::Parts::AddMetricsPage(Methods* methods) {
                                                   {.name = name.c_str(), .handler = handler});
 }
 
+void Server::Parts::ReadKey(std::string_view key) const {
+  etcdserverpb::RangeRequest request;
+  request.set_key(key.data(), key.size());
+  request.set_keys_only(true);
+  etcdserverpb::RangeResponse response;
+  // An error is that of an entry that will fail, too.
+  (void)member.Snapshot()->Range(request, Limits(), &response);
+}
+
 void Server::Parts::PublishMetrics() {
   const std::shared_ptr<const StateSnapshot> snapshot = member.Snapshot();
   metrics.Publish({.status = member.Status(),
@@ -328,6 +343,7 @@ void Server::Parts::PublishMetrics() {
                    .watches = watches->hub().watches(),
                    .watch_bytes = watches->hub().bytes(),
                    .state_bytes = member.DiskBytes(),
+                   .disk_readers_in_use = disk_readers.in_use(),
                    .log_engine = data_dir.log->Usage(),
                    .state_engine = data_dir.state->Usage()});
 }
@@ -354,6 +370,7 @@ bool Server::Parts::AfterTurn(MonotonicTime now) {
   if (now >= next_second) {
     next_second = now + absl::Seconds(1);
     peers.EverySecond();
+    disk_readers.EverySecond();
     PublishMetrics();
   }
   check_range_streams(now);
@@ -531,6 +548,7 @@ void Server::Parts::End() {
   extras.Join();
   loop.Join();
   peers.StopSnapshotThreads();
+  disk_readers.Stop();
   readers.Stop();
   long_readers.Stop();
   walker.Stop();

@@ -22,6 +22,7 @@
 #include "server/api/admission.h"
 #include "server/api/errors.h"
 #include "server/clock.h"
+#include "server/disk_readers.h"
 #include "server/member/member.h"
 #include "server/phase.h"
 #include "server/rpc/call.h"
@@ -71,10 +72,11 @@ struct Edge {
   // Takes a snapshot of the state machine. From any thread; waits for the disk.
   std::function<absl::StatusOr<std::unique_ptr<TakenSnapshot>>()> take_snapshot;
   Counters* counters = nullptr;
-  Workers* readers = nullptr;       // run large reads first (OnReaders)
-  Workers* long_readers = nullptr;  // run those that took a reader too long, until Deadline()
-  Workers* walker = nullptr;        // hashes the whole store, one call at a time
-  Workers* catch_up = nullptr;      // reads what watches have missed
+  DiskReaders* disk_readers = nullptr;  // run small reads while they wait for the disk
+  Workers* readers = nullptr;           // run large reads first (OnReaders)
+  Workers* long_readers = nullptr;      // run those that took a reader too long, until Deadline()
+  Workers* walker = nullptr;            // hashes the whole store, one call at a time
+  Workers* catch_up = nullptr;          // reads what watches have missed
   // Each call that waits for a compaction holds a copy, so use_count() - 1 calls wait.
   std::shared_ptr<const int> compaction_waiters = std::make_shared<int>();
 

@@ -59,15 +59,19 @@ absl::Status Fill(const Edge* edge, const StateSnapshot& snapshot, const Limits&
 template <typename Request, typename Response, typename Complete>
 void ReadNow(const Edge* edge, MonotonicTime deadline, Unary<Request, Response> call,
              Complete complete) {
-  std::shared_ptr<const StateSnapshot> snapshot = edge->member->Snapshot();
-  const absl::Status status = Fill(edge, *snapshot, kInlineLimits, call, complete);
-  if (!absl::IsResourceExhausted(status)) return call.Finish(ToWire(status));
-  edge->OnReaders(
-      call->client_address(), edge->GiveUpOf(call, deadline),
-      [edge, call, complete, snapshot = std::move(snapshot)](const Limits& limits) {
-        return Fill(edge, *snapshot, limits, call, complete);
-      },
-      [call](const absl::Status& status) { call.Finish(status); });
+  const auto read = [edge, deadline, call, complete] {
+    std::shared_ptr<const StateSnapshot> snapshot = edge->member->Snapshot();
+    const absl::Status status = Fill(edge, *snapshot, kInlineLimits, call, complete);
+    if (!absl::IsResourceExhausted(status)) return call.Finish(ToWire(status));
+    edge->OnReaders(
+        call->client_address(), edge->GiveUpOf(call, deadline),
+        [edge, call, complete, snapshot = std::move(snapshot)](const Limits& limits) {
+          return Fill(edge, *snapshot, limits, call, complete);
+        },
+        [call](const absl::Status& status) { call.Finish(status); });
+  };
+  DiskReaders& readers = *edge->disk_readers;
+  if (!readers.in_use() || !readers.Run(read, call->client_address())) read();
 }
 
 template <typename Request, typename Response>

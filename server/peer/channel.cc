@@ -33,7 +33,7 @@ constexpr size_t kOutBytes = 256 << 10;
 constexpr size_t kReadBytes = 16 << 10;
 constexpr size_t kHeaderBytesMax = 16 << 10;  // of one answer
 constexpr size_t kFirstBytes = 16;            // that are kept to name the cause
-constexpr uint32_t kWindowBytes = 1 << 20;  // that a peer may send before it is read
+constexpr uint32_t kWindowBytes = 1 << 20;    // that a peer may send before it is read
 
 constexpr char kClosed[] = "the other side closed it";
 constexpr char kNotAnswering[] = "it does not answer any more";
@@ -78,8 +78,7 @@ std::string WhyNotFound(int error) {
 // The status of a call that ended without one of the peer (the table of the protocol "gRPC over
 // HTTP/2").
 absl::Status StatusOfReset(uint32_t error) {
-  const std::string text =
-      absl::StrCat("the call ended with ", nghttp2_http2_strerror(error));
+  const std::string text = absl::StrCat("the call ended with ", nghttp2_http2_strerror(error));
   switch (error) {
     case NGHTTP2_REFUSED_STREAM:
       return absl::UnavailableError(text);
@@ -221,8 +220,7 @@ struct Channel::Callbacks {
       return absl::Status(static_cast<absl::StatusCode>(call.grpc_status_), call.grpc_message_);
     }
     if (call.http_status_ == 0 || call.http_status_ == 200) return StatusOfReset(error);
-    return absl::UnknownError(
-        absl::StrCat("the answer has the HTTP status ", call.http_status_));
+    return absl::UnknownError(absl::StrCat("the answer has the HTTP status ", call.http_status_));
   }
 
   static const nghttp2_session_callbacks* Table() {
@@ -291,9 +289,9 @@ void Channel::Start(Call* call, const char* method, MonotonicTime deadline) {
   if (session_ == nullptr) return End(call, absl::UnavailableError(failure_));
   if (refused && ready()) return End(call, absl::UnavailableError(kClosed));
   const std::array<nghttp2_nv, 7> headers = {
-      Field(":method", "POST"),  Field(":scheme", "http"),
-      Field(":path", method),    Field(":authority", options_.address),
-      Field("te", "trailers"),   Field("content-type", "application/grpc"),
+      Field(":method", "POST"),     Field(":scheme", "http"),
+      Field(":path", method),       Field(":authority", options_.address),
+      Field("te", "trailers"),      Field("content-type", "application/grpc"),
       Field("user-agent", "raftkv")};
   const nghttp2_data_provider provider = {{.ptr = nullptr}, Callbacks::ReadRequest};
   const int32_t stream =
@@ -373,7 +371,8 @@ void Channel::BeginSession() {
 void Channel::BeginLookUp() {
   state_ = State::kLookingUp;
   std::string_view host = std::string_view(options_.address).substr(0, options_.address.rfind(':'));
-  const std::string port = options_.address.substr(std::min(host.size() + 1, options_.address.size()));
+  const std::string port =
+      options_.address.substr(std::min(host.size() + 1, options_.address.size()));
   if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);  // IPv6
   look_up_ = std::make_shared<LookUp>();
   if (look_up_->Run(std::string(host), port, AI_NUMERICHOST)) return TakeLookUp();
@@ -433,7 +432,8 @@ void Channel::OnDialed(int error) {
 // An address did not work. The session has not sent anything yet, so the next one may use it.
 void Channel::NextAddress(std::string why) {
   if (fd_ >= 0) close(std::exchange(fd_, -1));
-  if (round_failure_.empty()) round_failure_ = std::move(why);  // the first address is the likeliest
+  if (round_failure_.empty())
+    round_failure_ = std::move(why);  // the first address is the likeliest
   if (++address_ < addresses_.size()) return Dial();
   Lose(round_failure_);
 }

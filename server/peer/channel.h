@@ -10,8 +10,8 @@
 // not answer any more.
 //
 // Everything runs on the loop's thread, which never waits here: names are looked up on a thread of
-// their own. What is written is collected until Flush. A call learns of its end in Flush, OnReady or
-// EndLate, never within another function.
+// their own. What is written is collected until Flush. A call learns of its end in Flush, OnReady
+// or EndLate, never within another function.
 
 #include <google/protobuf/message.h>
 #include <netdb.h>
@@ -65,8 +65,8 @@ class Channel final : public Poller::Owner {
 
     // From Channel::Start until OnEnd.
     bool open() const { return channel_ != nullptr; }
-    // The peer gets what is written now, unless the connection is lost; and the channel does not hold
-    // too many bytes of this call.
+    // The peer gets what is written now, unless the connection is lost; and the channel does not
+    // hold too many bytes of this call.
     bool MayWrite();
     void Write(const google::protobuf::Message& message);
     // No more messages follow.
@@ -154,8 +154,8 @@ class Channel final : public Poller::Owner {
   MonotonicTime connect_by_ = MonotonicTime::InfiniteFuture();
   std::shared_ptr<LookUp> look_up_;
   std::vector<std::pair<std::string, int>> addresses_;  // bytes of a sockaddr, and its family
-  size_t address_ = 0;         // that is tried
-  std::string round_failure_;  // the first one of this round of addresses
+  size_t address_ = 0;                                  // that is tried
+  std::string round_failure_;                           // the first one of this round of addresses
   MonotonicTime looked_up_at_ = MonotonicTime::InfinitePast();
   int fd_ = -1;
   bool watches_writing_ = false;

@@ -338,16 +338,15 @@ void Peers::SendBody(Peer* to, const Diverged& diverged) {
 }
 
 void Peers::SendBody(Peer* to, const Hello&) {
-  Ask<proto::HelloResponse>(
-      to, "/raftkv.proto.Raft/Hello", handshake_.listed(),
-      [this](const Sender& from, const proto::HelloResponse& response) {
-        const absl::StatusOr<HelloReply> reply = Decode(response);
-        if (!reply.ok()) {
-          CountMalformed(from.id, reply.status()).IgnoreError();
-        } else {
-          Post(from, *reply);
-        }
-      });
+  Ask<proto::HelloResponse>(to, "/raftkv.proto.Raft/Hello", handshake_.listed(),
+                            [this](const Sender& from, const proto::HelloResponse& response) {
+                              const absl::StatusOr<HelloReply> reply = Decode(response);
+                              if (!reply.ok()) {
+                                CountMalformed(from.id, reply.status()).IgnoreError();
+                              } else {
+                                Post(from, *reply);
+                              }
+                            });
 }
 
 void Peers::SendBody(Peer* to, const HelloReply& reply) {
@@ -405,9 +404,8 @@ void Peers::SendRaft(Peer*, const raft::Message&, const raft::InstallSnapshot&) 
 }
 
 void Peers::SendRaft(Peer* to, const raft::Message& message, const raft::TimeoutNow& timeout_now) {
-  Ask<proto::TimeoutNowResponse>(
-      to, "/raftkv.proto.Raft/TimeoutNow", Encode(message, timeout_now),
-      [](const Sender&, const proto::TimeoutNowResponse&) {});
+  Ask<proto::TimeoutNowResponse>(to, "/raftkv.proto.Raft/TimeoutNow", Encode(message, timeout_now),
+                                 [](const Sender&, const proto::TimeoutNowResponse&) {});
 }
 
 // --- messages of peers

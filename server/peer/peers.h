@@ -274,8 +274,8 @@ class Peers final : public Transport {
   // number). None is erased, because running calls refer to them.
   std::map<raft::MemberId, Peer> peers_;
   MonotonicTime next_end_late_ = MonotonicTime::InfinitePast();
-  uint64_t connections_ = 0;                                   // streams that peers have opened so far
-  std::vector<std::unique_ptr<SnapshotSender>> given_up_;      // deleted when their threads end
+  uint64_t connections_ = 0;                               // streams that peers have opened so far
+  std::vector<std::unique_ptr<SnapshotSender>> given_up_;  // deleted when their threads end
   Workers snapshot_worker_{/*threads=*/1, /*waiting_max=*/8};  // writes what arrives
 };
 

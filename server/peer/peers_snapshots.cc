@@ -37,7 +37,8 @@ struct Peers::Incoming {
 
 void Peers::SendSnapshot(raft::MemberId to, raft::Term term) {
   Peer* peer = Find(to);
-  if (peer == nullptr || peer->channel == nullptr || closing() || options_.snapshots.take == nullptr) {
+  if (peer == nullptr || peer->channel == nullptr || closing() ||
+      options_.snapshots.take == nullptr) {
     post_(SnapshotSent{to, term, false});
     return;
   }

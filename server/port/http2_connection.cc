@@ -412,7 +412,8 @@ void Http2Connection::SendStatus(GrpcStream* stream, const absl::Status& status,
   stream->trailers.emplace_back("grpc-status", absl::StrCat(static_cast<int>(status.code())));
   if (!status.message().empty()) {
     stream->trailers.emplace_back(
-        "grpc-message", wire::PercentEncode(std::string(status.message()).substr(0, kMessageTextMax)));
+        "grpc-message",
+        wire::PercentEncode(std::string(status.message()).substr(0, kMessageTextMax)));
   }
   if (stream->answering || !stream->out.empty()) return Respond(stream);
   // An answer without a message is one frame of headers.

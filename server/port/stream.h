@@ -94,7 +94,7 @@ class StreamOwner {
 // A command of another thread for a stream.
 struct StreamCommand {
   std::shared_ptr<GrpcStream> stream;
-  wire::Pieces message = {};                      // to send, if not empty
+  wire::Pieces message = {};                // to send, if not empty
   std::optional<absl::Status> status = {};  // to send after all messages; ends the stream
   std::vector<Header> trailers = {};        // sent with the status
   bool cancel = false;                      // end the stream at once, without a status

@@ -27,8 +27,8 @@ class Poller {
   Poller(const Poller&) = delete;
   Poller& operator=(const Poller&) = delete;
 
-  // Calls `owner` as long as the socket is ready, until it is closed. `for_writing`: also when it can
-  // be written. Call it again to change that.
+  // Calls `owner` as long as the socket is ready, until it is closed. `for_writing`: also when it
+  // can be written. Call it again to change that.
   void Watch(int fd, Owner* owner, bool for_writing);
 
   // Handles one socket that is ready. False: there is none.

@@ -44,9 +44,9 @@ MODULES = {
                     "server/workers.h server/clock.h server/phase.h "
                     "lib:protobuf lib:grpc lib:glog lib:nghttp2",
     "server/watch/": "proto/ storage/ !storage/data_dir/ lib:protobuf lib:glog",
-    # server/workers.h: large reads run on workers.
+    # server/workers.h, server/disk_readers.h: reads run on other threads.
     "server/api/": "config/ proto/ storage/ server/member/ server/rpc/ server/watch/ "
-                   "server/workers.h server/clock.h server/phase.h "
+                   "server/workers.h server/disk_readers.h server/clock.h server/phase.h "
                    "lib:protobuf lib:glog",
     # A member within another program, and its client.
     "server/embedded/": "server/ config/ client/clock.h client/failure.h client/impl.h "

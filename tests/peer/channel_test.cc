@@ -136,13 +136,12 @@ struct TestCall final : public Channel::Call {
 class ChannelTest : public testing::Test {
  protected:
   Channel* Open(const std::string& address) {
-    channel_ = std::make_unique<Channel>(
-        ChannelOptions{.address = address,
-                       .connect_max = absl::Seconds(5),
-                       .ping_interval = absl::Seconds(20),
-                       .ping_answer_max = absl::Seconds(20),
-                       .message_bytes_max = 64 << 20},
-        &poller_);
+    channel_ = std::make_unique<Channel>(ChannelOptions{.address = address,
+                                                        .connect_max = absl::Seconds(5),
+                                                        .ping_interval = absl::Seconds(20),
+                                                        .ping_answer_max = absl::Seconds(20),
+                                                        .message_bytes_max = 64 << 20},
+                                         &poller_);
     return channel_.get();
   }
   bool Until(const std::function<bool()>& condition) {
@@ -193,16 +192,21 @@ TEST_F(ChannelTest, TakesNoMoreThanAPeerReads) {
   channel->Start(&call, kAppend);
   ASSERT_TRUE(Until([&] { return channel->ready(); }));
   size_t written = 0;
-  for (; written < 1000 && Until([&] { return call.MayWrite() || written > 500; }); ++written) {
-    call.Write(Request(100'000));
+  for (int rounds = 0; rounds < 300; ++rounds) {  // of two milliseconds
+    while (written < 1000 && call.MayWrite()) {
+      call.Write(Request(100'000));
+      ++written;
+    }
     channel->Flush();
-    if (written > 200 && !call.MayWrite()) break;
+    poller_.Wait(absl::Milliseconds(2), [] { return false; });
   }
   EXPECT_LT(written, 500);
+  EXPECT_FALSE(call.MayWrite());
   const int before = call.writable;
   peer.may_read.Notify();
-  EXPECT_TRUE(Until([&] { return call.answers.size() > written; }));
+  EXPECT_TRUE(Until([&] { return call.answers.size() == written; }));
   EXPECT_GT(call.writable, before);
+  EXPECT_TRUE(call.MayWrite());
 }
 
 TEST_F(ChannelTest, CancelsACall) {
@@ -336,11 +340,11 @@ TEST_F(ChannelTest, ClosesAConnectionThatBreaksTheProtocol) {
   const std::string settings(kSettings, kSettingsBytes);
   const std::vector<std::string> wrong = {
       std::string(100, '\xff'),
-      std::string("\xff\xff\xff\0\0\0\0\0\1", 9),          // a frame of 16 MiB
-      std::string("\0\0\1\0\0\0\0\0\7x", 10),              // data of a call that was never made
-      std::string("\0\0\4\3\0\0\0\0\0\0\0\0\0", 13),       // a reset of no stream
-      std::string("\0\0\4\x8\0\0\0\0\0\0\0\0\0", 13),      // a window that grows by 0
-      std::string("\0\0\5\5\4\0\0\0\1\0\0\0\2x", 14)};     // a promise
+      std::string("\xff\xff\xff\0\0\0\0\0\1", 9),       // a frame of 16 MiB
+      std::string("\0\0\1\0\0\0\0\0\7x", 10),           // data of a call that was never made
+      std::string("\0\0\4\3\0\0\0\0\0\0\0\0\0", 13),    // a reset of no stream
+      std::string("\0\0\4\x8\0\0\0\0\0\0\0\0\0", 13),   // a window that grows by 0
+      std::string("\0\0\5\5\4\0\0\0\1\0\0\0\2x", 14)};  // a promise
   for (const std::string& bytes : wrong) {
     const Listener listener;
     Channel* const channel = Open(listener.address());
@@ -353,6 +357,42 @@ TEST_F(ChannelTest, ClosesAConnectionThatBreaksTheProtocol) {
     EXPECT_TRUE(absl::IsUnavailable(call.status)) << call.status;
     close(connection);
   }
+}
+
+// It will not execute new calls. What such a call would write counts as never sent.
+TEST_F(ChannelTest, WritesNothingOfACallThatThePeerWillNotTake) {
+  const Listener listener;
+  Channel* const channel = Open(listener.address());
+  TestCall before, after;
+  channel->Start(&before, kAppend);
+  const int connection = listener.Accept();
+  std::string bytes(kSettings, kSettingsBytes);
+  bytes += std::string("\0\0\x8\7\0\0\0\0\0\0\0\0\1\0\0\0\0", 17);  // GOAWAY after stream 1
+  ASSERT_EQ(send(connection, bytes.data(), bytes.size(), 0), bytes.size());
+  ASSERT_TRUE(Until([&] { return before.MayWrite(); }));
+  channel->Start(&after, kAppend);
+  EXPECT_FALSE(after.MayWrite());
+  ASSERT_TRUE(Until([&] { return after.ends > 0; }));
+  EXPECT_TRUE(absl::IsUnavailable(after.status)) << after.status;
+  EXPECT_EQ(after.writable, 0);
+  EXPECT_EQ(before.ends, 0);
+  close(connection);
+}
+
+// Most servers also reset a call that they have ended before its last request.
+TEST_F(ChannelTest, EndsACallThatThePeerHasEndedWithoutAReset) {
+  const Listener listener;
+  Channel* const channel = Open(listener.address());
+  TestCall call;
+  channel->Start(&call, kAppend);
+  const int connection = listener.Accept();
+  std::string bytes(kSettings, kSettingsBytes);
+  bytes += std::string("\0\0\1\1\5\0\0\0\1\x88", 10);  // headers: ":status: 200", and the end
+  ASSERT_EQ(send(connection, bytes.data(), bytes.size(), 0), bytes.size());
+  ASSERT_TRUE(Until([&] { return call.ends > 0; }));
+  EXPECT_TRUE(absl::IsInternal(call.status)) << call.status;
+  EXPECT_TRUE(channel->ready());
+  close(connection);
 }
 
 // An answer whose prefix announces more than the channel accepts.
@@ -368,8 +408,8 @@ TEST_F(ChannelTest, EndsACallWithTooLargeAnAnswer) {
   channel_->Start(&call, kAppend);
   const int connection = listener.Accept();
   std::string bytes(kSettings, kSettingsBytes);
-  bytes += std::string("\0\0\1\1\4\0\0\0\1\x88", 10);              // headers: ":status: 200"
-  bytes += std::string("\0\0\6\0\0\0\0\0\1\0\0\0\x4\0x", 15);      // a message of 1,024 bytes
+  bytes += std::string("\0\0\1\1\4\0\0\0\1\x88", 10);          // headers: ":status: 200"
+  bytes += std::string("\0\0\6\0\0\0\0\0\1\0\0\0\x4\0x", 15);  // a message of 1,024 bytes
   ASSERT_EQ(send(connection, bytes.data(), bytes.size(), 0), bytes.size());
   ASSERT_TRUE(Until([&] { return call.ends > 0; }));
   EXPECT_TRUE(absl::IsResourceExhausted(call.status)) << call.status;

@@ -16,8 +16,8 @@
 #include "absl/time/clock.h"
 #include "proto/etcd/health.grpc.pb.h"
 #include "server/clock.h"
-#include "server/rpc/gzip.h"
 #include "server/rpc/event_queue.h"
+#include "server/rpc/gzip.h"
 
 namespace raftkv {
 namespace {
