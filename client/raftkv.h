@@ -153,7 +153,9 @@ class Client {
   // Ends a lease and deletes its keys. NotFound: there is no such lease.
   absl::StatusOr<LeaseRevokeResult> LeaseRevoke(int64_t id);
   // Renews the lease once: its time to live starts again. Call it about three times in each time to
-  // live, so that the lease does not expire.
+  // live, so that the lease does not expire. A member that hangs may cost a part of
+  // `request_timeout`. So for a short lease, use Call with LeaseKeepAliveRequest and a deadline, or
+  // a Session (raftkv/lock.h).
   absl::StatusOr<LeaseKeepAliveResult> LeaseKeepAlive(int64_t id);
   absl::StatusOr<LeaseTimeToLiveResult> LeaseTimeToLive(int64_t id, bool keys = false);
   absl::StatusOr<LeaseListResult> LeaseList();

@@ -70,20 +70,34 @@ int List(const LeaseArguments&, const Context& context) {
   return kExitOk;
 }
 
+// A renewal without an answer must leave time for another one (as in Session). `ttl` is zero before
+// the first answer.
+absl::Duration RenewalLimit(absl::Duration ttl, const Context& context) {
+  if (ttl == absl::ZeroDuration()) return context.command_timeout;
+  return std::min(context.command_timeout, std::max(ttl / 3, absl::Seconds(1)));
+}
+
 // Runs until the lease is gone. After an error it tries again as long as the lease may exist.
 int KeepAlive(const LeaseArguments& arguments, const Context& context) {
   const auto id = ParseId(arguments.id);
   if (!id.ok()) return context.BadArguments(id.status().message());
   if (context.format == Format::kTable) return context.NoTable();
-  const std::unique_ptr<Client> client = context.Connect();
+  // A renewal is hedged after a part of request_timeout. The lease may be short, so the other
+  // endpoints are asked soon, however long the whole call may take.
+  Options options = context.ClientOptions();
+  options.request_timeout = std::min(options.request_timeout, absl::Seconds(1));
+  const auto client = Client::Connect(options);
+  if (!client.ok()) return context.Fail(client.status());
   Output output = context.MakeOutput();
+  absl::Duration ttl;
   MonotonicTime lives_until = MonotonicTime::InfinitePast();
   for (;;) {
     const MonotonicTime asked = Now();
-    const auto result = client->LeaseKeepAlive(*id);
+    const auto result = (*client)->Call(LeaseKeepAliveRequest(*id),
+                                        {.deadline = absl::Now() + RenewalLimit(ttl, context)});
     if (!result.ok()) {
       if (arguments.once || Now() >= lives_until) return context.Fail(result.status());
-      absl::SleepFor(absl::Milliseconds(500));
+      absl::SleepFor(std::min(ttl / 20, absl::Milliseconds(500)));
       continue;
     }
     if (result->ttl <= 0) {
@@ -94,8 +108,9 @@ int KeepAlive(const LeaseArguments& arguments, const Context& context) {
     }
     output.KeepAlive(*result);
     if (arguments.once) return kExitOk;
-    lives_until = asked + absl::Seconds(result->ttl);
-    absl::SleepFor(absl::Seconds(result->ttl) / 3);
+    ttl = absl::Seconds(result->ttl);
+    lives_until = asked + ttl;
+    absl::SleepFor(ttl / 3);
   }
 }
 

@@ -95,6 +95,21 @@ grpc::Status FakeServer::LeaseRevoke(grpc::ServerContext* context,
   return before_revoke(context, request->id());
 }
 
+grpc::Status FakeServer::LeaseKeepAlive(
+    grpc::ServerContext* context,
+    grpc::ServerReaderWriter<etcdserverpb::LeaseKeepAliveResponse,
+                             etcdserverpb::LeaseKeepAliveRequest>* stream) {
+  etcdserverpb::LeaseKeepAliveRequest request;
+  while (stream->Read(&request)) {
+    etcdserverpb::LeaseKeepAliveResponse response;
+    response.set_id(request.id());
+    const grpc::Status status = answer_keep_alive(context, &response);
+    if (!status.ok()) return status;
+    stream->Write(response);
+  }
+  return grpc::Status::OK;
+}
+
 grpc::Status FakeServer::Put(grpc::ServerContext* context, const etcdserverpb::PutRequest* request,
                              etcdserverpb::PutResponse* response) {
   ++calls;

@@ -68,6 +68,12 @@ class FakeServer final : public etcdserverpb::KV::Service,
   std::function<grpc::Status(grpc::ServerContext*, int64_t lease)> before_revoke =
       [](grpc::ServerContext*, int64_t) { return grpc::Status::OK; };
 
+  // Answers a keep-alive. Set it before the first call.
+  std::function<grpc::Status(grpc::ServerContext*, etcdserverpb::LeaseKeepAliveResponse*)>
+      answer_keep_alive = [](grpc::ServerContext*, etcdserverpb::LeaseKeepAliveResponse*) {
+        return grpc::Status(grpc::StatusCode::UNIMPLEMENTED, "");
+      };
+
   // False: so many calls have not arrived within 20 s.
   bool AwaitCalls(int count) const;
 
@@ -106,6 +112,10 @@ class FakeServer final : public etcdserverpb::KV::Service,
                           etcdserverpb::LeaseGrantResponse*) override;
   grpc::Status LeaseRevoke(grpc::ServerContext*, const etcdserverpb::LeaseRevokeRequest*,
                            etcdserverpb::LeaseRevokeResponse*) override;
+  grpc::Status LeaseKeepAlive(
+      grpc::ServerContext*,
+      grpc::ServerReaderWriter<etcdserverpb::LeaseKeepAliveResponse,
+                               etcdserverpb::LeaseKeepAliveRequest>*) override;
   grpc::Status MemberList(grpc::ServerContext*, const etcdserverpb::MemberListRequest*,
                           etcdserverpb::MemberListResponse*) override;
   grpc::Status MemberAdd(grpc::ServerContext*, const etcdserverpb::MemberAddRequest*,
