@@ -46,6 +46,8 @@ void Lessor::Remove(int64_t id) {
 
 void Lessor::OnLeading(MonotonicTime first_expiry) {
   if (!RAFTKV_MUTANT("new-leader-expires-at-once")) first_expiry_ = first_expiry;
+  // The simulator's leases live for up to 4 s.
+  if (RAFTKV_MUTANT("new-leader-restarts-leases")) first_expiry_ = first_expiry + absl::Seconds(4);
 }
 
 std::optional<proto::Command> Lessor::CommandToExpire(MonotonicTime now, raft::Index applied) {

@@ -1,5 +1,8 @@
 #include "tests/sim/lease_checker.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "absl/strings/str_format.h"
 
 namespace raftkv::sim {
@@ -40,6 +43,72 @@ void LeaseChecker::OnEntry(const raft::EntryId& id, const proto::Command& comman
   }
   if (expired > 0 && static_cast<int>(expired) < command.expire_leases().leases_size()) {
     marks_->Hit(Mark::kLeasesLeft);
+  }
+}
+
+void LeaseChecker::OnTurn(int member, uint64_t life, raft::Index applied, const Model& model,
+                          Micros now) {
+  Learned& learned = learned_[member];
+  // A process that starts knows nothing about the time that has passed.
+  if (learned.life != life) learned = {.life = life, .applied = 0, .leases = {}};
+  if (std::exchange(learned.applied, applied) == applied) return;
+  std::map<int64_t, Timed> before = std::exchange(learned.leases, {});
+  for (const auto& [lease, state] : model.leases()) {
+    const auto known = before.find(lease);
+    const bool same = known != before.end() && known->second.renewed == state.renewed;
+    if (same) {
+      learned.leases.insert(*known);
+    } else if (state.renewed <= applied) {
+      learned.leases[lease] = {.renewed = state.renewed, .time = now};
+    }
+  }
+}
+
+void LeaseChecker::StartLooking(const std::optional<Leader>& leader) {
+  last_indexes_.clear();
+  unable_since_.reset();
+  late_.clear();
+  if (leader) expires_from_ = leads_since_[leader->term] + OnSlowestClock(election_timeout_);
+}
+
+bool LeaseChecker::Serves(const Leader& leader, Micros now) {
+  last_indexes_.push_back(leader.last_index);
+  if (last_indexes_.size() <= kLooksToCommit) return false;
+  const raft::Index last_index = last_indexes_.front();
+  last_indexes_.pop_front();
+  if (!leader.able) {
+    if (!unable_since_) unable_since_ = now;
+    return false;
+  }
+  // After a long pause, the only voter is like a new leader.
+  if (unable_since_ && now - *unable_since_ >= election_timeout_ / 2) {
+    expires_from_ = now + OnSlowestClock(election_timeout_);
+  }
+  unable_since_.reset();
+  return leader.applied >= last_index;
+}
+
+void LeaseChecker::Look(const std::optional<Leader>& leader, const Model& model, Micros now) {
+  const bool same = leader && leader_ && leader->IsSame(*leader_);
+  leader_ = leader;
+  if (!same) StartLooking(leader);
+  if (!leader || !Serves(*leader, now)) return;
+  const std::map<int64_t, Timed>& learned = learned_[leader->member].leases;
+  std::map<int64_t, Timed> before = std::exchange(late_, {});
+  for (const auto& [lease, state] : model.leases()) {
+    const auto known = learned.find(lease);
+    if (known == learned.end() || known->second.renewed != state.renewed) continue;
+    const Micros due = known->second.time + OnSlowestClock(state.ttl * kSecond);
+    Timed& late = late_[lease] = before[lease];
+    if (late.renewed != state.renewed) late = {.renewed = state.renewed, .time = 0};
+    if (now - kLookEvery < std::max(due, expires_from_)) continue;
+    late.time += kLookEvery;
+    if (late.time > kLateMax) {
+      verdict_->Fail("I11",
+                     absl::StrFormat("lease %d with a TTL of %d s still exists %d us after "
+                                     "its time, of which its leader n%d served for %d us",
+                                     lease, state.ttl, now - due, leader->member + 1, late.time));
+    }
   }
 }
 

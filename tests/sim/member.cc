@@ -100,6 +100,10 @@ void Member::Turn() {
   p.has_input = false;
   const MonotonicTime clock = world_->clock_of(number_);
   p.leader_watch->BeforeTurn(raft(), clock);
+  if (!p.member->applying_elsewhere()) {
+    world_->lease_checker().OnTurn(number_, life_, p.state_machine->applied().index,
+                                   world_->ledger().model(), world_->now());
+  }
   p.member->Turn(clock);
   if (p.elsewhere) p.turned_beside = true;
   p.doing = Doing::kNothing;

@@ -140,6 +140,8 @@ constexpr Mutant kMutants[] = {
     {"lessor-forgets-renewals", "", "a renewal does not start a lease's time anew"},
     {"new-leader-expires-at-once", "",
      "a new leader does not wait for renewals that need a leader"},
+    {"new-leader-restarts-leases", "",
+     "the time of each lease starts anew when the leader changes"},
     {"leases-expire-early", "", "a leader expires leases when nine tenths of their time are over"},
     {"attached-rows-without-the-batch", "",
      "the end of a lease ignores what the same batch has attached or detached"},

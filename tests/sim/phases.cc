@@ -2,6 +2,7 @@
 // do then.
 
 #include <algorithm>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -271,6 +272,23 @@ bool World::Converged() {
     if (TakesPart(i)) ledger_.CheckWhole(i, members_[i]->state_machine(), &rng_);
   }
   return watchers_.CheckComplete().empty();
+}
+
+void World::LookAtLeases() {
+  std::optional<LeaseChecker::Leader> leader;
+  for (int i = 0; i < size(); ++i) {
+    const Member& member = *members_[i];
+    if (member.dead() || !member.leads()) continue;
+    const raft::Raft& raft = member.raft();
+    if (leader && leader->term > raft.term()) continue;
+    leader = {.member = i,
+              .life = member.life(),
+              .term = raft.term(),
+              .last_index = raft.last_index(),
+              .applied = member.state_machine().applied().index,
+              .able = !member.busy() && raft.transferee() == raft::kNobody};
+  }
+  lease_checker_.Look(leader, ledger_.model(), now_);
 }
 
 // Compares the hashes at each member's newest revision, and at one that all members have.

@@ -12,7 +12,7 @@ namespace raftkv::sim {
 
 namespace {
 
-constexpr Micros kWatchEvery = 100 * kMillisecond;
+constexpr Micros kWatchEvery = LeaseChecker::kLookEvery;
 
 Profile ProfileOf(uint64_t seed) {
   Rng rng(seed);
@@ -29,7 +29,8 @@ World::World(const RunOptions& options, const Profile& profile)
       profile_(profile),
       faults_(profile),
       verdict_(options.ignored),
-      lease_checker_(profile.clock_skew, election_timeout(), &result_.marks, &verdict_),
+      lease_checker_(profile.machines(), profile.clock_skew, election_timeout(), &result_.marks,
+                     &verdict_),
       ledger_(
           profile.machines(),
           [this](const auto& id, const auto& command, const auto& before, const auto& model) {
@@ -220,6 +221,7 @@ void World::Handle(Event event) {
       return;
     case What::kWatch:
       Push(now_ + kWatchEvery, What::kWatch);
+      LookAtLeases();
       OnWatch();
       if (event.number % 16 == 0) CompareHashes();
       return;

@@ -92,6 +92,7 @@ class World {
   Marks& marks() { return result_.marks; }
   Verdict& verdict() { return verdict_; }
   Ledger& ledger() { return ledger_; }
+  LeaseChecker& lease_checker() { return lease_checker_; }
   RaftChecker& raft_checker() { return raft_checker_; }
   History& history() { return history_; }
   Network& network() { return network_; }
@@ -246,6 +247,7 @@ class World {
   bool AlarmsLeftToMembers();
   bool HandsOver();
   bool Converged();
+  void LookAtLeases();
   void CompareHashes();
   void Enter(Phase phase, Micros at_most);
   void FailLiveness(std::string_view what);
