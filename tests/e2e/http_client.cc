@@ -1,6 +1,7 @@
 #include "tests/e2e/http_client.h"
 
 #include <cstdlib>
+#include <regex>
 
 #include "absl/strings/str_cat.h"
 #include "tests/e2e/raw_http2.h"
@@ -40,6 +41,12 @@ HttpReply Http(const std::string& address, const std::string& method, const std:
   if (method == "POST") absl::StrAppend(&request, "Content-Length: ", body.size(), "\r\n");
   connection.Send(absl::StrCat(request, "\r\n", body));
   return ParseReply(connection.ReadAll());
+}
+
+std::string CommonJson(const std::string& json) {
+  static const std::regex kIds(R"re("(cluster_id|member_id|raft_term)":"\d+",?)re");
+  static const std::regex kComma(R"(,\})");
+  return std::regex_replace(std::regex_replace(json, kIds, ""), kComma, "}");
 }
 
 }  // namespace raftkv::e2e

@@ -25,6 +25,8 @@ inline HttpReply HttpGet(const std::string& address, const std::string& target) 
 HttpReply ParseReply(const std::string& bytes);
 // The bodies of the chunks in `bytes`, which may end within one.
 std::string Unchunk(const std::string& bytes);
+// An answer of the JSON gateway without what differs from cluster to cluster in its header.
+std::string CommonJson(const std::string& json);
 
 }  // namespace raftkv::e2e
 
