@@ -3,12 +3,11 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <sstream>
 #include <string>
-#include <system_error>
+
+#include "storage/base/files.h"
 
 namespace raftkv {
 
@@ -43,9 +42,7 @@ ProcessUsage ReadProcessUsage() {
   usage.cpu_seconds = static_cast<double>(user + system) / ticks_per_second;
   usage.start_seconds = BootSeconds() + static_cast<double>(start) / ticks_per_second;
   usage.resident_bytes = resident_pages * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-  std::error_code error;
-  const std::filesystem::directory_iterator files("/proc/self/fd", error), end;
-  if (!error) usage.open_files = static_cast<uint64_t>(std::distance(files, end));
+  if (const auto files = NamesIn("/proc/self/fd"); files.ok()) usage.open_files = files->size();
   rlimit limit = {};
   if (getrlimit(RLIMIT_NOFILE, &limit) == 0) usage.files_max = limit.rlim_cur;
   return usage;

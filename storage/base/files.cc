@@ -30,6 +30,16 @@ absl::Status WithPath(const std::string& path, const absl::Status& error) {
   return absl::Status(error.code(), absl::StrCat(path, ": ", error.message()));
 }
 
+absl::StatusOr<std::vector<std::string>> NamesIn(const std::string& dir) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator it(dir, error), end; !error && it != end; it.increment(error)) {
+    names.push_back(it->path().filename().string());
+  }
+  if (error) return SystemError(dir, "cannot list", error.value());
+  return names;
+}
+
 absl::Status SyncDirectory(const std::string& dir) {
   const int fd = open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return SystemError(dir, "cannot open", errno);
@@ -71,12 +81,16 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
 }
 
 absl::Status SyncTree(const std::string& dir) {
-  std::error_code error;
-  for (const fs::directory_entry& entry : fs::directory_iterator(dir, error)) {
-    const std::string path = entry.path().string();
+  const absl::StatusOr<std::vector<std::string>> names = NamesIn(dir);
+  if (!names.ok()) return names.status();
+  for (const std::string& name : *names) {
+    const std::string path = dir + "/" + name;
     const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || fsync(fd) != 0) return SystemError(path, "cannot sync", errno);
+    if (fd < 0) return SystemError(path, "cannot open", errno);
+    const bool synced = fsync(fd) == 0;
+    const int error = errno;
     close(fd);
+    if (!synced) return SystemError(path, "cannot sync", error);
   }
   return SyncDirectory(dir);
 }

@@ -6,6 +6,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
 
@@ -16,6 +17,10 @@ absl::Status SystemError(const std::string& path, const char* what, int error);
 
 // Adds the path in front of the error's text, if the text lacks it.
 absl::Status WithPath(const std::string& path, const absl::Status& error);
+
+// The names of everything in the directory. A loop over a directory_iterator would throw if the
+// directory cannot be read to its end.
+absl::StatusOr<std::vector<std::string>> NamesIn(const std::string& dir);
 
 absl::Status SyncDirectory(const std::string& dir);
 // Syncs every file in the directory, and the directory.

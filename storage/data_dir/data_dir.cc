@@ -85,13 +85,12 @@ absl::Status CheckOursOrEmpty(const std::string& dir) {
   for (const char* ours : {"IDENTITY", "INITIALIZED", kRestoringFile}) {
     if (access((dir + "/" + ours).c_str(), F_OK) == 0) return absl::OkStatus();
   }
-  std::error_code error;
+  const absl::StatusOr<std::vector<std::string>> names = NamesIn(dir);
+  if (!names.ok()) return names.status();
   std::set<std::string> others;
-  for (fs::directory_iterator it(dir, error), end; !error && it != end; it.increment(error)) {
-    const std::string name = it->path().filename().string();
+  for (const std::string& name : *names) {
     if (std::find(std::begin(kOurs), std::end(kOurs), name) == std::end(kOurs)) others.insert(name);
   }
-  if (error) return SystemError(dir, "cannot list", error.value());
   if (others.empty()) return absl::OkStatus();
   return absl::FailedPreconditionError(
       absl::StrCat(dir, ": is not a raftkv data directory and not empty (it contains \"",

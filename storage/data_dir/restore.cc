@@ -67,10 +67,10 @@ absl::Status MakeEmpty(const std::string& dir) {
     return std::find(names.begin(), names.end(), name) != names.end();
   };
   const bool interrupted = access((dir + "/" + kRestoringFile).c_str(), F_OK) == 0;
-  std::error_code error;
-  std::vector<fs::path> leftovers;
-  for (fs::directory_iterator it(dir, error), end; !error && it != end; it.increment(error)) {
-    const std::string name = it->path().filename().string();
+  const absl::StatusOr<std::vector<std::string>> names = NamesIn(dir);
+  if (!names.ok()) return names.status();
+  std::vector<std::string> leftovers;
+  for (const std::string& name : *names) {
     if (in(kStay, name)) continue;
     if (!in(kTemporary, name) && !(interrupted && in(kWritten, name))) {
       return absl::FailedPreconditionError(absl::StrCat(
@@ -78,12 +78,12 @@ absl::Status MakeEmpty(const std::string& dir) {
           "\"): a restore writes a new data directory; move this one away, or choose another "
           "data_dir"));
     }
-    leftovers.push_back(it->path());
+    leftovers.push_back(dir + "/" + name);
   }
-  if (error) return SystemError(dir, "cannot list", error.value());
-  for (const fs::path& path : leftovers) {
+  for (const std::string& path : leftovers) {
+    std::error_code error;
     fs::remove_all(path, error);
-    if (error) return SystemError(path.string(), "cannot remove", error.value());
+    if (error) return SystemError(path, "cannot remove", error.value());
   }
   return absl::OkStatus();
 }

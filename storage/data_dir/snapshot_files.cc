@@ -130,13 +130,15 @@ absl::StatusOr<std::unique_ptr<TakenSnapshot>> TakenSnapshot::Open(const std::st
   if (!state.ok()) return state.status();
   taken->manifest_.base.id = state->applied;
   taken->manifest_.digest = state->digest;
-  std::error_code error;
-  for (const fs::directory_entry& entry : fs::directory_iterator(dir, error)) {
-    const std::string name = entry.path().filename().string();
+  const absl::StatusOr<std::vector<std::string>> names = NamesIn(dir);
+  if (!names.ok()) return names.status();
+  for (const std::string& name : *names) {
     if (!IsCheckpointFile(name)) continue;  // RocksDB's own text log
-    taken->manifest_.files.push_back({name, entry.file_size(error)});
+    const std::string path = dir + "/" + name;
+    std::error_code error;
+    taken->manifest_.files.push_back({name, fs::file_size(path, error)});
+    if (error) return SystemError(path, "cannot look up", error.value());
   }
-  if (error) return SystemError(dir, "cannot list", error.value());
   std::sort(taken->manifest_.files.begin(), taken->manifest_.files.end(),
             [](const auto& a, const auto& b) { return a.name < b.name; });
   if (absl::Status status = CheckManifest(taken->manifest_); !status.ok()) return status;

@@ -174,19 +174,16 @@ absl::StatusOr<std::unique_ptr<StateMachine>> StateDirs::OpenIn(std::shared_ptr<
 }
 
 absl::Status StateDirs::RemoveLeftovers() const {
-  std::error_code error;
-  std::vector<fs::path> leftovers;
-  for (const fs::directory_entry& entry : fs::directory_iterator(options_.data_dir, error)) {
-    const std::string name = entry.path().filename().string();
+  const absl::StatusOr<std::vector<std::string>> names = NamesIn(options_.data_dir);
+  if (!names.ok()) return names.status();
+  for (const std::string& name : *names) {
     const bool state = name == kFirstDir || IsName(name, kStatePrefix);
-    if ((state && name != current_->name()) || name.starts_with(kSentPrefix)) {
-      leftovers.push_back(entry.path());
-    }
-  }
-  if (error) return SystemError(options_.data_dir, "cannot list", error.value());
-  for (const fs::path& path : leftovers) {
+    const bool obsolete = state && name != current_->name();
+    if (!obsolete && !name.starts_with(kSentPrefix)) continue;
+    const std::string path = options_.data_dir + "/" + name;
+    std::error_code error;
     fs::remove_all(path, error);
-    if (error) return SystemError(path.string(), "cannot remove", error.value());
+    if (error) return SystemError(path, "cannot remove", error.value());
   }
   return absl::OkStatus();
 }
