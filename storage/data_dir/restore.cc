@@ -115,6 +115,9 @@ absl::StatusOr<Restored> ApplyEntries(const std::string& data_dir, const Restore
   *base = entries.back().id;
   CHECK((*state)->applied() == *base) << "nothing limits what was applied";
   (*state)->Flush();
+  if ((*state)->persisted_applied() != *base) {
+    return SystemError(data_dir, "cannot write the restored state", ENOSPC);
+  }
   return Restored{.revision = (*state)->revision()};
 }
 

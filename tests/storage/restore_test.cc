@@ -3,15 +3,43 @@
 #include "storage/data_dir/restore.h"
 
 #include <gtest/gtest.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include <atomic>
+#include <cerrno>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/strings/match.h"
 #include "tests/storage/testing.h"
+
+namespace {
+
+// Whether the disk is full for table files.
+std::atomic<bool> g_full{false};
+
+bool IsTableFile(int fd) {
+  std::error_code error;
+  const std::string link = "/proc/self/fd/" + std::to_string(fd);
+  return std::filesystem::read_symlink(link, error).extension() == ".sst";
+}
+
+}  // namespace
+
+// Replaces libc's function: the dynamic linker finds the program's functions first, also for calls
+// by RocksDB.
+extern "C" ssize_t write(int fd, const void* bytes, size_t size) {
+  if (g_full && IsTableFile(fd)) {
+    errno = ENOSPC;
+    return -1;
+  }
+  return syscall(SYS_write, fd, bytes, size);
+}
 
 namespace raftkv {
 namespace {
@@ -95,11 +123,13 @@ class Restore : public testing::Test {
     options.member_name = "m" + std::to_string(member);
     return options;
   }
-  absl::StatusOr<Restored> Run(int member, int64_t bump = 0) {
+  absl::StatusOr<Restored> Run(int member, int64_t bump = 0,
+                               std::function<void(uint64_t)> on_progress = nullptr) {
     auto backup = BackupReader::Open(file_);
     if (!backup.ok()) return backup.status();
     RestoreOptions options;
     options.bump_revision = bump;
+    options.on_progress = std::move(on_progress);
     for (int i = 0; i < 3; ++i) {
       etcdserverpb::Member& info = options.members.emplace_back();
       info.set_id(kFirst + static_cast<raft::MemberId>(i));
@@ -220,6 +250,16 @@ TEST_F(Restore, InterruptedRestoreIsRepeated) {
     ASSERT_TRUE(repeated.ok()) << repeated.status();
     EXPECT_EQ(OpenNew(0).state->revision(), revision_);
   }
+}
+
+// The files of the backup are written, and then there is no space for what is added to them.
+TEST_F(Restore, AFullDiskIsNamedAsTheCause) {
+  const uint64_t size = fs::file_size(file_);
+  const auto restored = Run(0, 0, [&](uint64_t bytes) { g_full = bytes == size; });
+  g_full = false;
+  EXPECT_TRUE(absl::StrContains(restored.status().message(), "No space left on device"))
+      << restored.status();
+  EXPECT_TRUE(Run(0).ok()) << "it can be repeated";
 }
 
 TEST_F(Restore, DamagedBackupLeavesAnEmptyDirectory) {
