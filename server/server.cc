@@ -133,7 +133,6 @@ struct Server::Parts {
   int RunningCalls() { return client_port.running(loop.client_calls()) + local_calls->running(); }
   void AddMetricsPage(Methods* methods);
   void PublishMetrics();
-  void ReadKey(std::string_view key) const;  // DiskReadersOptions::read
   SnapshotHooks MakeSnapshotHooks();
   absl::StatusOr<std::unique_ptr<TakenSnapshot>> TakeSnapshot() const {
     return data_dir.states->Take(*data_dir.state);
@@ -212,7 +211,6 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data,
               member.Post(report);
             });
           }),
-      disk_readers({.read = [this](std::string_view key) { ReadKey(key); }}),
       long_readers(kReaders, kReadsWaitingMax),
       readers(kReaders, kReadsWaitingMax),
       walker(/*threads=*/1, kWalksWaitingMax),
@@ -238,7 +236,6 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data,
       client_port(MakeClientPortOptions(config)) {
   member.AddObserver(&event_log);
   member.AddObserver(&metrics);
-  member.AddObserver(&disk_readers);
 }
 
 SnapshotHooks Server::Parts::MakeSnapshotHooks() {
@@ -320,15 +317,6 @@ void Server::Parts::AddMetricsPage(Methods* methods) {
   static const std::string name = absl::StrCat(kPage, "/metrics");
   api::Add<proto::HttpRequest, proto::HttpAnswer>(&edge, methods,
                                                   {.name = name.c_str(), .handler = handler});
-}
-
-void Server::Parts::ReadKey(std::string_view key) const {
-  etcdserverpb::RangeRequest request;
-  request.set_key(key.data(), key.size());
-  request.set_keys_only(true);
-  etcdserverpb::RangeResponse response;
-  // An error is that of an entry that will fail, too.
-  (void)member.Snapshot()->Range(request, Limits(), &response);
 }
 
 void Server::Parts::PublishMetrics() {

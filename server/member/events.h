@@ -1,11 +1,11 @@
 #ifndef RAFTKV_SERVER_MEMBER_EVENTS_H_
 #define RAFTKV_SERVER_MEMBER_EVENTS_H_
 
-// What a member tells its observers, in order: events, entries to be saved, committed entries, and
-// new revisions. The server uses the events, for log lines (server/event_log.h) and metrics, and
-// the entries to be saved, to read ahead (server/disk_readers.h). The simulator checks the others.
-// Watches and leases are no observers: watches read new revisions from a snapshot after each turn
-// (server/watch/hub.h), and the state machine tells the replica about leases (Member::LearnLeases).
+// What a member tells its observers, in order: events, committed entries, and new revisions. The
+// server uses the events only, for log lines (server/event_log.h) and metrics. The simulator checks
+// all three. Watches and leases are no observers: watches read new revisions from a snapshot after
+// each turn (server/watch/hub.h), and the state machine tells the replica about leases
+// (Member::LearnLeases).
 
 #include <cstddef>
 #include <variant>
@@ -110,9 +110,6 @@ class MemberObserver {
 
   // Called on the thread that runs the member's turns.
   virtual void OnEvent(const ReplicaEvent& /*event*/) {}
-  // These entries will be written to the log now. They may be committed later, or replaced. Called
-  // on the thread that runs the turns.
-  virtual void OnSaving(absl::Span<const raft::Entry> /*entries*/) {}
   // These entries are committed. They are contiguous. Each entry is reported once in a life of the
   // member, before it is applied. Called on the thread that runs the turns.
   virtual void OnCommitted(absl::Span<const raft::Entry> /*entries*/) {}

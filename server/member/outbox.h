@@ -3,8 +3,8 @@
 
 // Sends what a member produces: messages to peers, to which it adds the sender's ids, version and
 // log position, and reports to the observers. Shared by the replica, the classes that it owns, and
-// the applier. ReportRevision is called on the thread that applies, the other functions on
-// the thread of the turns.
+// the applier. Send, Report and ReportCommitted are called on the thread of the turns,
+// ReportRevision on the thread that applies.
 
 #include <string>
 #include <utility>
@@ -34,9 +34,6 @@ class Outbox {
   void StopSnapshots() { transport_->StopSnapshots(); }
   void Report(const ReplicaEvent& event) {
     for (MemberObserver* observer : observers_) observer->OnEvent(event);
-  }
-  void ReportSaving(absl::Span<const raft::Entry> entries) {
-    for (MemberObserver* observer : observers_) observer->OnSaving(entries);
   }
   void ReportCommitted(absl::Span<const raft::Entry> entries) {
     for (MemberObserver* observer : observers_) observer->OnCommitted(entries);

@@ -335,7 +335,6 @@ void Replica::DrainReady() {
     if (ready.snapshot) Install(*ready.snapshot);
     if (ready.hard_state || !ready.entries.empty()) {
       outbox_->Flush();  // the save waits for the disk
-      outbox_->ReportSaving(ready.entries);
       log_->Save(ready.hard_state, ready.entries);
     }
     raft_.OnSaved(ready.number);
