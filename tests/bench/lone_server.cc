@@ -53,7 +53,9 @@ LoneServer::LoneServer(const Config& config)
             .on_loop = [](const std::function<void()>& work) { work(); },
             .unsent_bytes = [this] { return commands_.unsent_bytes.load(); },
             .take_snapshot = {},
-            .counters = &counters_},  // no workers: no request here is so large that it needs one
+            .counters = &counters_,
+            .disk_readers =
+                &disk_readers_},  // no workers: no request here is so large that it needs one
       metrics_(&config_, &self_, &member_, &counters_),
       watches_(std::make_shared<api::WatchService>(&edge_)) {
   member_.AddObserver(&metrics_);

@@ -13,6 +13,7 @@
 #include "config/config.h"
 #include "server/api/edge.h"
 #include "server/api/watch_service.h"
+#include "server/disk_readers.h"
 #include "server/member/member.h"
 #include "server/metrics.h"
 #include "server/phase.h"
@@ -75,6 +76,7 @@ class LoneServer final : private port::Router {
   Member member_;
   api::Counters counters_;
   port::CommandQueue commands_;
+  DiskReaders disk_readers_{[] { return 0; }};  // never in use
   api::Edge edge_;
   Metrics metrics_;
   EventQueue events_{[] {}};
