@@ -490,7 +490,6 @@ rocksdb::Options MakeOptions(const RocksOptions& o) {
   // The system begins to write a table file of a flush or a compaction while the rest is still
   // being made. The fsync at its end still waits for all of it, but delays the log's fsyncs less.
   r.bytes_per_sync = 1 << 20;
-  r.rate_limiter = std::make_shared<WriteRates>();
   r.delayed_write_rate = 16 << 20;  // by default it would be the limit of flushes
   r.manifest_preallocation_size = 64 << 10;
   const uint64_t buffer = WriteBufferOf(o);
@@ -536,6 +535,7 @@ rocksdb::Options MakeOptions(const RocksOptions& o) {
     r.table_properties_collector_factories.push_back(
         rocksdb::NewCompactOnDeletionCollectorFactory(16'384, 8'192));
   }
+  WriteRates::AddTo(&r);
   r.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
   return r;
 }

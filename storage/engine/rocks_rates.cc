@@ -2,23 +2,50 @@
 
 #include <algorithm>
 
+#include "rocksdb/db.h"
+#include "storage/engine/rocks_usage.h"
+
 namespace raftkv {
 namespace {
 
 constexpr int64_t kBytesPerSecond = 512 << 20;
+constexpr int64_t kCompactionMin = 25 << 20;
 constexpr int64_t kRefillMicros = 2000;
 
-std::unique_ptr<rocksdb::RateLimiter> NewLimiter(bool follows_need) {
-  constexpr int32_t kFairness = 10;  // RocksDB's default
-  return std::unique_ptr<rocksdb::RateLimiter>(rocksdb::NewGenericRateLimiter(
-      kBytesPerSecond, kRefillMicros, kFairness, rocksdb::RateLimiter::Mode::kWritesOnly,
-      /*auto_tuned=*/follows_need));
+std::unique_ptr<rocksdb::RateLimiter> NewLimiter(int64_t bytes_per_second) {
+  return std::unique_ptr<rocksdb::RateLimiter>(
+      rocksdb::NewGenericRateLimiter(bytes_per_second, kRefillMicros));
 }
 
 }  // namespace
 
-WriteRates::WriteRates()
-    : flushes_(NewLimiter(/*follows_need=*/false)), compactions_(NewLimiter(true)) {}
+std::shared_ptr<WriteRates> WriteRates::AddTo(rocksdb::Options* options) {
+  const std::shared_ptr<WriteRates> rates(
+      new WriteRates(options->level0_file_num_compaction_trigger));
+  options->rate_limiter = rates;
+  options->listeners.push_back(rates);
+  return rates;
+}
+
+WriteRates::WriteRates(uint64_t compaction_trigger)
+    : compaction_trigger_(compaction_trigger),
+      flushes_(NewLimiter(kBytesPerSecond)),
+      compactions_(NewLimiter(kCompactionMin)) {}
+
+void WriteRates::OnFlushCompleted(rocksdb::DB* db, const rocksdb::FlushJobInfo& /*info*/) {
+  FollowBacklog(db);
+}
+
+void WriteRates::OnCompactionBegin(rocksdb::DB* db, const rocksdb::CompactionJobInfo& /*info*/) {
+  FollowBacklog(db);
+}
+
+void WriteRates::FollowBacklog(rocksdb::DB* db) {
+  int64_t rate = kCompactionMin;
+  uint64_t files = FilesOfLevel(db, 0);
+  for (; files > compaction_trigger_ && rate < kBytesPerSecond; --files) rate *= 4;
+  compactions_->SetBytesPerSecond(std::min(rate, kBytesPerSecond));
+}
 
 rocksdb::RateLimiter& WriteRates::Of(rocksdb::Env::IOPriority priority) const {
   return priority == rocksdb::Env::IO_LOW ? *compactions_ : *flushes_;
