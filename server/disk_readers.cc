@@ -2,7 +2,11 @@
 
 #include <sys/resource.h>
 
+#include <algorithm>
+#include <memory>
 #include <utility>
+
+#include "absl/synchronization/blocking_counter.h"
 
 namespace raftkv {
 
@@ -32,6 +36,28 @@ void DiskReaders::EverySecond() {
 
 bool DiskReaders::Run(std::function<void()> read, const std::string& client) {
   return in_use() && threads_.Run([this, read = std::move(read)] { Count(read); }, client);
+}
+
+void DiskReaders::RunAll(size_t count, const std::function<void(size_t)>& read) {
+  // Threads that begin late find nothing left, and may do so after the return.
+  struct Reads {
+    explicit Reads(size_t n) : count(n), left(static_cast<int>(n)) {}
+    const size_t count;
+    std::atomic<size_t> next{0};
+    absl::BlockingCounter left;
+  };
+  const auto reads = std::make_shared<Reads>(count);
+  const auto work = [reads, &read] {
+    for (size_t i = reads->next++; i < reads->count; i = reads->next++) {
+      read(i);
+      reads->left.DecrementCount();
+    }
+  };
+  for (size_t i = 1; i < std::min<size_t>(count, kThreads); ++i) {
+    threads_.Run([this, work] { Count(work); });
+  }
+  work();
+  reads->left.Wait();
 }
 
 // Runs the read, and counts the blocks that it reads from the disk.

@@ -1,9 +1,10 @@
 #ifndef RAFTKV_SERVER_DISK_READERS_H_
 #define RAFTKV_SERVER_DISK_READERS_H_
 
-// Threads that run the small reads of clients while the state machine is larger than the memory, so
-// that reads of the disk run side by side and the loop does not wait for them
-// (docs/decisions/0034-reads-of-the-disk-side-by-side.md).
+// Threads that read the state machine while it is larger than the memory, so that reads of the disk
+// run side by side (docs/decisions/0034-reads-of-the-disk-side-by-side.md):
+//   - the small reads of clients, for which the loop would wait otherwise;
+//   - the versions that entries need about their keys, which are read before they are applied.
 //
 // While everything is in memory, this would only cost time. So these threads are in use only if the
 // loop or they themselves have read the disk in the last second, as the system counts it. Where the
@@ -15,13 +16,14 @@
 #include <string>
 
 #include "server/workers.h"
+#include "storage/base/parallel_reads.h"
 
 namespace raftkv {
 
 // The number of blocks of 512 bytes that the calling thread has read from the disk.
 int64_t BlocksReadByThisThread();
 
-class DiskReaders {
+class DiskReaders final : public ParallelReads {
  public:
   explicit DiskReaders(std::function<int64_t()> blocks_read = BlocksReadByThisThread);
 
@@ -33,6 +35,10 @@ class DiskReaders {
   // On the loop's thread. Runs the read of a client on one of the threads. The reads of different
   // clients take turns. False: the threads are not in use, or too many reads wait; run it here.
   bool Run(std::function<void()> read, const std::string& client);
+
+  // ParallelReads, on the thread that applies. That thread takes part.
+  bool useful() const override { return in_use(); }
+  void RunAll(size_t count, const std::function<void(size_t)>& read) override;
 
   // Runs what is queued, because each read answers a call, then ends the threads.
   void Stop() { threads_.Stop(); }

@@ -101,8 +101,9 @@ absl::Status CheckFileLimit() {
 }
 
 MemberOptions MakeMemberOptions(const Config& config, const MemberConfig& self,
-                                const Identity& identity) {
+                                const Identity& identity, ParallelReads* parallel_reads) {
   MemberOptions member;
+  member.parallel_reads = parallel_reads;
   ReplicaOptions& options = member.replica;
   options.newest_version = NewestVersion();
   options.store_id = identity.store_id;

@@ -24,7 +24,7 @@ inline constexpr absl::Duration kTick = absl::Milliseconds(10);  // of the loop 
 absl::Status CheckFileLimit();
 
 MemberOptions MakeMemberOptions(const Config& config, const MemberConfig& self,
-                                const Identity& identity);
+                                const Identity& identity, ParallelReads* parallel_reads);
 PeersOptions MakePeersOptions(const Config& config, const MemberConfig& self,
                               const DataDir& data_dir, SnapshotHooks snapshots,
                               std::function<void()> send_answers);

@@ -179,7 +179,7 @@ Server::Parts::Parts(const Config& the_config, size_t index, DataDir data,
       peers(MakePeersOptions(config, self, data_dir, MakeSnapshotHooks(),
                              [this] { peer_port.SendAnswers(); }),
             &phase, [this](Input input) { member.Post(std::move(input)); }),
-      member(MakeMemberOptions(config, self, data_dir.identity), data_dir.log.get(),
+      member(MakeMemberOptions(config, self, data_dir.identity, &disk_readers), data_dir.log.get(),
              data_dir.state.get(), &phase, data_dir.states.get(), &peers),
       event_log(
           EventLogger(self.id, Names(config, self), NamesIn(config), AbsolutePath(self.data_dir)),

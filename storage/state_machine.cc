@@ -35,6 +35,9 @@ constexpr size_t kAnswerBytes = 8 << 20;
 // about 2,500 events. A worker may apply more; then later steps catch up.
 constexpr int64_t kCompactStepsMin = 256;
 constexpr int64_t kCompactStepsMax = 4096;
+// What one FetchHeads parses.
+constexpr size_t kFetchedEntriesMax = 256;
+constexpr size_t kFetchedBytesMax = 1 << 20;
 constexpr int kExitNewerServer = 2;
 
 // Why this program cannot apply the entry, in one line, or empty.
@@ -217,6 +220,18 @@ std::vector<ApplyResult> StateMachine::Apply(absl::Span<const raft::Entry> entri
   }
   rep.WriteBatchOut();
   return results;
+}
+
+void StateMachine::FetchHeads(absl::Span<const raft::Entry> entries, ParallelReads* reads) {
+  std::vector<proto::Command> commands;
+  size_t bytes = 0;
+  for (const raft::Entry& entry : entries) {
+    if (entry.id.index <= applied().index || entry.type == raft::EntryType::kNoOp) continue;
+    bytes += entry.payload.size();
+    if (commands.size() == kFetchedEntriesMax || bytes > kFetchedBytesMax) break;
+    if (!ParseCommand(entry.payload.view(), &commands.emplace_back())) return;  // Apply ends
+  }
+  rep_->tables.Get<Keys>().FetchHeads(commands, reads);
 }
 
 // Asked between two entries. True: the next entry is left for the next call.

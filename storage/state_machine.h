@@ -30,6 +30,7 @@
 #include "absl/types/span.h"
 #include "proto/command.pb.h"
 #include "storage/base/for_any_thread.h"
+#include "storage/base/parallel_reads.h"
 #include "storage/engine/engine.h"
 #include "storage/log/entry.h"
 #include "storage/mvcc/counts.h"
@@ -92,6 +93,11 @@ class StateMachine {
   // what its check reads (rules/meter.h). Executing the entry takes about as long as its check.
   std::vector<ApplyResult> Apply(absl::Span<const raft::Entry> entries,
                                  const Limits& limits = Limits());
+
+  // Reads the heads of the keys that Apply of these entries will need, so that reads of the disk
+  // run side by side. Answers and effects do not depend on it. May leave out some of the entries,
+  // so that it takes about as long as a short Apply.
+  void FetchHeads(absl::Span<const raft::Entry> entries, ParallelReads* reads);
 
   raft::EntryId applied() const;
   // The last entry whose effects survive a crash: the value of applied() when the last completed

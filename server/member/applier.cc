@@ -42,6 +42,9 @@ bool Applier::RunCommitted(const ApplyBudget& budget, size_t entries_max) {
     queue_.pop_front();
   }
 
+  if (parallel_reads_ != nullptr && parallel_reads_->useful()) {
+    state_machine_->FetchHeads(task.entries, parallel_reads_);
+  }
   const Revision before = state_machine_->revision();
   std::vector<ApplyResult> results = state_machine_->Apply(
       task.entries, {.steps_max = budget.steps_max, .give_up = budget.out_of_time});

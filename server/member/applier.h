@@ -17,6 +17,7 @@
 #include "server/member/outbox.h"
 #include "server/member/pending.h"
 #include "storage/base/monotonic_time.h"
+#include "storage/base/parallel_reads.h"
 #include "storage/state_machine.h"
 
 namespace raftkv {
@@ -49,9 +50,9 @@ struct ApplyBudget {
 
 class Applier {
  public:
-  // Both must outlive the applier.
-  Applier(StateMachine* state_machine, Outbox* outbox)
-      : state_machine_(state_machine), outbox_(outbox) {}
+  // All must outlive the applier. `reads` may be null: then entries read one after the other.
+  Applier(StateMachine* state_machine, Outbox* outbox, ParallelReads* reads = nullptr)
+      : state_machine_(state_machine), outbox_(outbox), parallel_reads_(reads) {}
 
   void Post(CommittedTask task);
   void Post(ReadTask task) { reads_.emplace(task.index, std::move(task.request)); }
@@ -90,6 +91,7 @@ class Applier {
 
   StateMachine* const state_machine_;
   Outbox* const outbox_;
+  ParallelReads* const parallel_reads_;
   std::deque<CommittedTask> queue_;
   std::multimap<raft::Index, PendingRequestPtr> reads_;
   bool large_next_ = false;

@@ -34,7 +34,7 @@ Member::Member(const MemberOptions& options, LogStore* log, StateMachine* state_
                .boot_id = options.replica.boot_id},
               log, transport),
       replica_(options.replica, log, *state_machine, phase, states, &outbox_),
-      applier_(state_machine, &outbox_),
+      applier_(state_machine, &outbox_, options.parallel_reads),
       cluster_version_(state_machine->cluster_version()) {}
 
 bool Member::has_to_apply() const {

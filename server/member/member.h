@@ -58,6 +58,8 @@ struct MemberOptions {
   int64_t compact_steps_max = INT64_MAX;
   // The state machine is flushed at least this often, even if little was written.
   absl::Duration flush_interval = absl::Seconds(30);
+  // Runs the reads of entries while they wait for the disk. Null: they run one after the other.
+  ParallelReads* parallel_reads = nullptr;
 };
 
 // The budget of an Apply on the thread of the turns, after which the network is served again. It is

@@ -1,5 +1,6 @@
 #include "storage/mvcc/writer.h"
 
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -21,6 +22,24 @@ constexpr size_t kHeadOverheadBytes = 96;     // a slot of the hash map and the 
 // When leases end and at most this many of their keys are deleted, the heads of these keys are
 // cached.
 constexpr size_t kCachedDeletions = 1024;
+constexpr int64_t kFetchStepsMax = 2048;  // of one read of FetchHeads
+
+// Reads the head of the key from an engine or an overlay. If there is a meter and it is over
+// afterwards, discard the result.
+template <typename Store>
+Head NewestIn(const Store& store, std::string_view key, Meter* meter, std::string* buffer) {
+  Head head;
+  buffer->clear();
+  AppendVersionPrefix(key, buffer);
+  const std::unique_ptr<Iterator> it =
+      store.NewIterator(AfterVersions(*buffer), meter == nullptr ? nullptr : meter->skips_left());
+  it->Seek(BeforeVersions(*buffer));
+  if (meter != nullptr && meter->over()) return head;
+  std::string_view value;
+  if (it->valid()) DecodeVersion(it->key(), it->value(), &head, &value);
+  if (meter != nullptr) meter->Bytes(key.size() + value.size());
+  return head;
+}
 
 }  // namespace
 
@@ -88,22 +107,29 @@ Head Writer::HeadOf(std::string_view key, Meter* meter) {
 }
 
 Head Writer::ReadHead(std::string_view key, Meter* meter) {
-  Head head;
-  if (RAFTKV_MUTANT("apply-reads-local-state")) return head;
-  key_buffer_.clear();
-  AppendVersionPrefix(key, &key_buffer_);
+  if (RAFTKV_MUTANT("apply-reads-local-state")) return {};
   // If the heads of all keys that this batch changed are known, it did not change this key, so the
   // engine has the newest version.
-  const std::string after = AfterVersions(key_buffer_);
-  int64_t* const skips_left = meter == nullptr ? nullptr : meter->skips_left();
-  const std::unique_ptr<Iterator> it = all_heads_known_ ? engine_.NewIterator(after, skips_left)
-                                                        : overlay_.NewIterator(after, skips_left);
-  it->Seek(BeforeVersions(key_buffer_));
-  if (meter != nullptr && meter->over()) return head;
-  std::string_view value;
-  if (it->valid()) DecodeVersion(it->key(), it->value(), &head, &value);
-  if (meter != nullptr) meter->Bytes(key.size() + value.size());
-  return head;
+  return all_heads_known_ ? NewestIn(engine_, key, meter, &key_buffer_)
+                          : NewestIn(overlay_, key, meter, &key_buffer_);
+}
+
+void Writer::FetchHeads(absl::Span<const std::string_view> keys, ParallelReads* reads) {
+  std::vector<std::string_view> missing;
+  for (const std::string_view key : keys) {
+    if (heads_.Find(key) == nullptr) missing.push_back(key);
+  }
+  if (missing.size() < 2) return;
+  std::vector<std::optional<Head>> heads(missing.size());
+  reads->RunAll(missing.size(), [&](size_t i) {
+    Meter meter({.steps_max = kFetchStepsMax});
+    std::string buffer;
+    const Head head = NewestIn(engine_, missing[i], &meter, &buffer);
+    if (!meter.over()) heads[i] = head;
+  });
+  for (size_t i = 0; i < missing.size(); ++i) {
+    if (heads[i].has_value()) heads_.Set(missing[i], *heads[i]);
+  }
 }
 
 mvccpb::KeyValue Writer::Load(std::string_view key, const Head& head) const {

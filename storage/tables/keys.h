@@ -33,6 +33,8 @@ class Keys {
   // rules in force.
   absl::Status Check(const proto::Command& command, Meter* meter);
   void Apply(const proto::Command& command, proto::CommandResponse* response);
+  // Reads what Check and Apply of these commands will need about single keys (Writer::FetchHeads).
+  void FetchHeads(absl::Span<const proto::Command> commands, ParallelReads* reads);
   static absl::Status Hash(const View& view, const State& state, Meter* meter, std::string* out);
 
   // The table of leases calls these in its Check and Apply. The first one returns the keys that are

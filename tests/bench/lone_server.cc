@@ -15,7 +15,7 @@ namespace {
 
 // Without random numbers, because of which counts would differ, and without flushes.
 MemberOptions FixedOptions(const Config& config, const Identity& identity) {
-  MemberOptions options = MakeMemberOptions(config, config.members[0], identity);
+  MemberOptions options = MakeMemberOptions(config, config.members[0], identity, nullptr);
   options.replica.boot_id = 1;
   options.replica.raft.seed = 1;
   options.flush_interval = absl::InfiniteDuration();

@@ -67,6 +67,32 @@ class ApplierTest : public testing::Test {
   Applier applier_{state_machine_.get(), &outbox_};
 };
 
+TEST_F(ApplierTest, ReadsSideBySideIfThatIsUseful) {
+  struct Reads final : ParallelReads {
+    bool useful() const override { return use; }
+    void RunAll(size_t n, const std::function<void(size_t)>& read) override {
+      count += n;
+      for (size_t i = 0; i < n; ++i) read(i);
+    }
+    bool use = false;
+    size_t count = 0;
+  } reads;
+  Applier applier(state_machine_.get(), &outbox_, &reads);
+  for (const size_t expected : {0, 2}) {
+    CommittedTask task;
+    for (const char* const key : {"x", "y"}) {
+      proto::Command put;
+      put.mutable_put()->set_key(key + std::to_string(expected));
+      Add(put, &task);
+      task.entries.back().id.index += state_machine_->applied().index;
+    }
+    applier.Post(std::move(task));
+    applier.Run({});
+    EXPECT_EQ(reads.count, expected);
+    reads.use = true;
+  }
+}
+
 TEST_F(ApplierTest, APhysicalCompactionIsAnsweredWhenItIsDone) {
   std::optional<Fate> fate;
   Compact(Compaction(MonotonicTime::InfiniteFuture(), &fate));

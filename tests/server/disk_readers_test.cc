@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <thread>
+#include <vector>
 
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
@@ -71,6 +72,32 @@ TEST_F(DiskReadersTest, RunReadsSideBySideOnOtherThreads) {
   }
   readers_.Stop();
   EXPECT_EQ(running, 8);
+}
+
+TEST_F(DiskReadersTest, RunAllReturnsWhenEachReadHasRun) {
+  for (const size_t count : {size_t{0}, size_t{1}, size_t{3}, size_t{1000}}) {
+    std::vector<std::atomic<int>> runs(count);
+    readers_.RunAll(count, [&](size_t i) { ++runs[i]; });
+    for (const std::atomic<int>& n : runs) EXPECT_EQ(n, 1);
+  }
+}
+
+TEST_F(DiskReadersTest, RunAllRunsReadsSideBySide) {
+  absl::Mutex mutex;
+  int running = 0;
+  readers_.RunAll(5, [&](size_t) {  // none ends before all have begun
+    absl::MutexLock lock(&mutex);
+    ++running;
+    auto all = [&running] { return running == 5; };
+    EXPECT_TRUE(mutex.AwaitWithTimeout(absl::Condition(&all), absl::Seconds(20)));
+  });
+}
+
+TEST_F(DiskReadersTest, RunAllNeedsNoThread) {
+  readers_.Stop();
+  std::thread::id thread;
+  readers_.RunAll(1, [&](size_t) { thread = std::this_thread::get_id(); });
+  EXPECT_EQ(thread, loop_);
 }
 
 // The loop runs the others.

@@ -31,6 +31,15 @@ namespace raftkv::sim {
 
 class World;
 
+// Runs the reads of entries in another order, on one thread.
+class ReversedReads final : public ParallelReads {
+ public:
+  bool useful() const override { return true; }
+  void RunAll(size_t count, const std::function<void(size_t)>& read) override {
+    while (count > 0) read(--count);
+  }
+};
+
 class Member final : public Transport, public MemberObserver, public StateStore {
  public:
   Member(World* world, int number);
@@ -157,7 +166,7 @@ class Member final : public Transport, public MemberObserver, public StateStore 
     Doing doing = Doing::kNothing;
   };
 
-  MemberOptions Options() const;
+  MemberOptions Options();
   StateMachineOptions StateOptions();
   Disk::StateHooks StateHooks(Process* process);
   void OnSync();
@@ -193,6 +202,7 @@ class Member final : public Transport, public MemberObserver, public StateStore 
   std::vector<Micros> ends_;  // when each life ended; -1: it has not
   std::unique_ptr<Process> process_;
   bool sending_ = false;
+  ReversedReads reads_;
 };
 
 }  // namespace raftkv::sim

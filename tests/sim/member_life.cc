@@ -43,7 +43,7 @@ Member::Member(World* world, int number)
 
 Member::~Member() = default;
 
-MemberOptions Member::Options() const {
+MemberOptions Member::Options() {
   const Profile& profile = world_->profile();
   MemberOptions options;
   options.replica.store_id = store_id_;
@@ -69,6 +69,7 @@ MemberOptions Member::Options() const {
   compaction.revisions = profile.auto_compact_revisions;
   options.compact_steps_max = asleep() ? 0 : profile.compact_steps;
   options.flush_interval = absl::Microseconds(profile.flush_interval);
+  if (profile.parallel_reads) options.parallel_reads = &reads_;
   return options;
 }
 

@@ -78,6 +78,7 @@ void DrawMembers(Rng* rng, Profile* p) {
   if (on()) p->apply_delay = rng->Between(1, 40) * kMillisecond;
   if (on()) p->apply_entries = rng->Between(1, 4);
   if (on()) p->visited_keys_max = rng->Between(1, 6);
+  p->parallel_reads = on();
   if (on()) p->compact_delay = rng->Between(1, 2000) * kMillisecond;
   if (rng->Chance(70 * kPercent)) p->compact_steps = rng->Between(1, 8);
   if (rng->Chance(30 * kPercent)) p->asleep = static_cast<int>(rng->Below(p->members));
@@ -198,7 +199,8 @@ std::string Describe(const Profile& p) {
       "us, "
       "pause every %d us for %d us, transfer every %d us, hand over for %d us, disk full every %d "
       "us for %d us, log torn every %d us\n"
-      "apply delay %d us, %d entries, %d keys, out of time %d ppm, stalls %d ppm of %d us; flush "
+      "apply delay %d us, %d entries, %d keys, parallel reads %d, out of time %d ppm, stalls %d "
+      "ppm of %d us; flush "
       "every %d us; compaction every %d us, %d events, asleep n%d\n"
       "log %d entries %d bytes in steps of %d, %d bytes held; snapshots take %d us, loss %d ppm\n"
       "%d clients, %d keys, think %d us, patience %d us, gives up %d ppm, compact %d ppm, leases "
@@ -215,13 +217,13 @@ std::string Describe(const Profile& p) {
       p.partition_every, p.partition_for, p.save_time, p.stall, p.stall_for, p.crash_every,
       p.crash_inside, p.crash_all, p.down_for, p.pause_every, p.pause_for, p.transfer_every,
       p.hand_over_for, p.space_every, p.space_for, p.tear_every, p.apply_delay, p.apply_entries,
-      p.visited_keys_max, p.out_of_time, p.write_stall, p.write_stall_for, p.flush_interval,
-      p.compact_delay, p.compact_steps, p.asleep + 1, p.tail.entries_max, p.tail.bytes_max,
-      p.tail.step_entries, p.tail.held_bytes_max, p.snapshot_time, p.snapshot_loss, p.clients,
-      p.keys, p.think, p.patience, p.gives_up, p.compact, p.lease, p.session, p.alarm, p.search,
-      p.auto_compact_period, p.auto_compact_hour, p.auto_compact_revisions, p.watch_think,
-      p.watch_leaves, p.watch_steps, p.watch_stream_bytes, p.watch_fragment_bytes, p.watch_inline,
-      p.watch_jump, p.catch_up_delay, p.large_bytes);
+      p.visited_keys_max, p.parallel_reads, p.out_of_time, p.write_stall, p.write_stall_for,
+      p.flush_interval, p.compact_delay, p.compact_steps, p.asleep + 1, p.tail.entries_max,
+      p.tail.bytes_max, p.tail.step_entries, p.tail.held_bytes_max, p.snapshot_time,
+      p.snapshot_loss, p.clients, p.keys, p.think, p.patience, p.gives_up, p.compact, p.lease,
+      p.session, p.alarm, p.search, p.auto_compact_period, p.auto_compact_hour,
+      p.auto_compact_revisions, p.watch_think, p.watch_leaves, p.watch_steps, p.watch_stream_bytes,
+      p.watch_fragment_bytes, p.watch_inline, p.watch_jump, p.catch_up_delay, p.large_bytes);
 }
 
 }  // namespace raftkv::sim

@@ -67,6 +67,7 @@ struct Profile {
   Micros apply_delay = 0;
   size_t apply_entries = 64;             // ApplyBudget::items_max of Apply(kHere)
   int64_t visited_keys_max = INT64_MAX;  // ApplyBudget::steps_max of Apply(kHere)
+  bool parallel_reads = false;           // MemberOptions::parallel_reads
   uint32_t out_of_time = 0;              // the rate of batches after which its time is over
   Micros compact_delay = kMillisecond;   // before each step of the physical compaction
   int64_t compact_steps = 1000;          // MemberOptions::compact_steps_max
