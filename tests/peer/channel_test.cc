@@ -219,37 +219,47 @@ TEST_F(ChannelTest, TakesNoMoreThanAPeerReads) {
   EXPECT_TRUE(call.MayWrite());
 }
 
+// Also if it has nothing to send: nghttp2 itself resets a call whose request it cannot read.
 TEST_F(ChannelTest, CancelsACall) {
-  Peer peer;
-  Channel* const channel = Open(peer.address);
-  TestCall call;
-  channel->Start(&call, kAppend);
-  call.Write(Request(1));
-  ASSERT_TRUE(Until([&] { return !call.answers.empty(); }));
-  call.Write(Request(1));
-  call.Cancel();
-  EXPECT_EQ(call.ends, 0) << "never within another function";
-  EXPECT_FALSE(call.MayWrite());
-  ASSERT_TRUE(Until([&] { return peer.ended.HasBeenNotified(); }));
-  EXPECT_TRUE(peer.cancelled);
-  EXPECT_EQ(call.ends, 1);
-  EXPECT_TRUE(absl::IsCancelled(call.status)) << call.status;
-  EXPECT_TRUE(channel->ready()) << "other calls go on";
+  for (const bool unsent : {true, false}) {
+    Peer peer;
+    Channel* const channel = Open(peer.address);
+    TestCall call;
+    channel->Start(&call, kAppend);
+    call.Write(Request(1));
+    ASSERT_TRUE(Until([&] { return !call.answers.empty(); }));
+    if (unsent) call.Write(Request(1));
+    call.Cancel();
+    EXPECT_EQ(call.ends, 0) << "never within another function";
+    EXPECT_FALSE(call.MayWrite());
+    ASSERT_TRUE(Until([&] { return peer.ended.HasBeenNotified(); })) << "the peer is not told";
+    EXPECT_TRUE(peer.cancelled);
+    EXPECT_EQ(call.ends, 1);
+    EXPECT_TRUE(absl::IsCancelled(call.status)) << call.status;
+    EXPECT_TRUE(channel->ready()) << "other calls go on";
+  }
 }
 
 TEST_F(ChannelTest, ACallThatIsDestroyedIsCancelled) {
+  for (const bool unsent : {true, false}) {
+    Peer peer;
+    Channel* const channel = Open(peer.address);
+    auto call = std::make_unique<TestCall>();
+    channel->Start(call.get(), kAppend);
+    call->Write(Request(1));
+    ASSERT_TRUE(Until([&] { return !call->answers.empty(); }));
+    if (unsent) call->Write(Request(1));
+    call.reset();
+    ASSERT_TRUE(Until([&] { return peer.ended.HasBeenNotified(); })) << "the peer is not told";
+    EXPECT_TRUE(peer.cancelled);
+    EXPECT_EQ(channel->calls(), 0);
+  }
+}
+
+TEST_F(ChannelTest, ACallMayBeDestroyedBeforeItLearnsOfItsEnd) {
   Peer peer;
   Channel* const channel = Open(peer.address);
-  auto call = std::make_unique<TestCall>();
-  channel->Start(call.get(), kAppend);
-  call->Write(Request(1));
-  ASSERT_TRUE(Until([&] { return !call->answers.empty(); }));
-  call->Write(Request(1));
-  call.reset();
-  ASSERT_TRUE(Until([&] { return peer.ended.HasBeenNotified(); }));
-  EXPECT_TRUE(peer.cancelled);
-  EXPECT_EQ(channel->calls(), 0);
-  auto ended = std::make_unique<TestCall>();  // before OnEnd
+  auto ended = std::make_unique<TestCall>();
   channel->Start(ended.get(), kAppend);
   ended->Cancel();
   ended.reset();
