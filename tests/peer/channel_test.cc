@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <fstream>
 #include <functional>
 #include <memory>
 #include <string>
@@ -110,6 +111,32 @@ std::string Headers(char stream, char flags, const std::string& block) {
                             static_cast<char>(block.size())};
   return size + std::string({1, flags, 0, 0, 0, stream}) + block;
 }
+
+// A number of HPACK, after a first byte whose low seven bits were all it has room for.
+std::string HpackSize(size_t size) {
+  if (size < 127) return {static_cast<char>(size)};
+  std::string bytes = "\x7f";
+  for (size -= 127; size >= 128; size >>= 7) bytes += static_cast<char>(size | 128);
+  return bytes + static_cast<char>(size);
+}
+
+// A header as it is encoded. `kind`: 0, or 0x40 for one that also enters the table of headers.
+std::string Literal(char kind, const std::string& name, const std::string& value) {
+  return std::string(1, kind) + HpackSize(name.size()) + name + HpackSize(value.size()) + value;
+}
+
+// The most memory that this process has used, in KiB, since ResetMemoryPeak.
+int64_t MemoryPeak() {
+  std::ifstream status("/proc/self/status");
+  std::string word;
+  while (status >> word && word != "VmHWM:") {
+  }
+  int64_t kib = 0;
+  status >> kib;
+  EXPECT_GT(kib, 0);
+  return kib;
+}
+void ResetMemoryPeak() { std::ofstream("/proc/self/clear_refs") << "5"; }
 
 struct TestCall final : public Channel::Call {
   using Channel::Call::Cancel;
@@ -381,6 +408,45 @@ TEST_F(ChannelTest, EndsACallThatThePeerHasEndedWithoutAReset) {
   ASSERT_TRUE(Until([&] { return call.ends > 0; }));
   EXPECT_TRUE(absl::IsInternal(call.status)) << call.status;
   EXPECT_TRUE(channel->ready());
+}
+
+TEST_F(ChannelTest, EndsACallWithTooManyBytesOfHeaders) {
+  const auto ask = [&](size_t bytes, TestCall* call) {  // half of them in the trailers
+    const std::string half = Literal(0, "x", std::string(bytes / 2, 'v'));
+    RawPeer peer;
+    Ask(&peer, call,
+        Headers(1, kEndHeaders, kStatus200 + half) +
+            Headers(1, kEndHeaders | kEndStream, half + Literal(0, "grpc-status", "9")));
+    EXPECT_TRUE(Until([&] { return call->ends > 0; }));
+    EXPECT_TRUE(channel_->ready());
+  };
+  TestCall large, too_large;
+  ask(16'000, &large);
+  EXPECT_TRUE(absl::IsFailedPrecondition(large.status)) << large.status;
+  ask(16'500, &too_large);
+  EXPECT_EQ(too_large.status,
+            absl::ResourceExhaustedError("the headers of the answer are larger than 16384 bytes"));
+}
+
+// One frame with the number of the same large header in the table, thousands of times.
+TEST_F(ChannelTest, KeepsNoneOfTheHeadersThatAreTooMany) {
+  RawPeer peer;
+  TestCall call, next;
+  Channel* const channel = Open(peer.address());
+  ResetMemoryPeak();
+  const int64_t before = MemoryPeak();
+  channel->Start(&call, kAppend);
+  peer.Accept(Headers(1, kEndHeaders,
+                      kStatus200 + Literal(0x40, "x", std::string(3900, 'v')) +
+                          std::string(12'000, '\xbe')));  // 47 MB
+  ASSERT_TRUE(Until([&] { return call.ends > 0; }));
+  EXPECT_TRUE(absl::IsResourceExhausted(call.status)) << call.status;
+  EXPECT_LT(MemoryPeak() - before, 8 << 10);
+
+  channel->Start(&next, kAppend);
+  peer.Send(Headers(3, kEndHeaders | kEndStream, kStatus200 + Literal(0, "grpc-status", "9")));
+  ASSERT_TRUE(Until([&] { return next.ends > 0; }));
+  EXPECT_TRUE(absl::IsFailedPrecondition(next.status)) << next.status << " other calls go on";
 }
 
 // An answer whose prefix announces more than the channel accepts.
