@@ -182,7 +182,12 @@ struct Channel::Callbacks {
     Call* const call = Find(user, frame->hd.stream_id);
     if (call == nullptr) return 0;
     call->header_bytes_ += name_size + value_size;
-    if (call->header_bytes_ > kHeaderBytesMax) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    if (call->header_bytes_ > kHeaderBytesMax) {
+      static_cast<Channel*>(user)->Cancel(
+          call, absl::ResourceExhaustedError(absl::StrCat(
+                    "the headers of the answer are larger than ", kHeaderBytesMax, " bytes")));
+      return 0;
+    }
     if (key == "grpc-status") {
       if (!absl::SimpleAtoi(std::string(text), &call->grpc_status_)) call->grpc_status_ = -1;
     } else if (key == "grpc-message") {

@@ -45,6 +45,7 @@ LoneServer::LoneServer(const Config& config)
               &phase_, data_dir_.states.get(), &no_peers_),
       commands_(port::PortOptions().request_bytes_max,
                 static_cast<int64_t>(port::ConnectionLimits().message_bytes_max)),
+      // Without workers: no request here is so large that it needs one.
       edge_{.config = &config_,
             .self = &self_,
             .member = &member_,
@@ -54,8 +55,7 @@ LoneServer::LoneServer(const Config& config)
             .unsent_bytes = [this] { return commands_.unsent_bytes.load(); },
             .take_snapshot = {},
             .counters = &counters_,
-            .disk_readers =
-                &disk_readers_},  // no workers: no request here is so large that it needs one
+            .disk_readers = &disk_readers_},
       metrics_(&config_, &self_, &member_, &counters_),
       watches_(std::make_shared<api::WatchService>(&edge_)) {
   member_.AddObserver(&metrics_);

@@ -236,7 +236,7 @@ std::vector<std::string> Cluster::Warnings(int i) const {
   return lines;
 }
 
-void Cluster::Pause(int i) { process(i).Signal(SIGSTOP); }
+void Cluster::Pause(int i) { process(i).Pause(); }
 
 void Cluster::Resume(int i) { process(i).Signal(SIGCONT); }
 

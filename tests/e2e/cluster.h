@@ -140,7 +140,7 @@ class Cluster {
   void StartAll();   // but not those that join
   void Join(int i);  // also a member of the start, after it was removed and wiped
   void Kill(int i) { members_[i].process->Kill(); }  // -9
-  void Pause(int i);                                 // SIGSTOP
+  void Pause(int i);                                 // SIGSTOP; it has stopped
   void Resume(int i);                                // SIGCONT
   void Wipe(int i);                                  // removes its data directory; it must be down
   std::optional<int> Terminate(int i);               // SIGTERM; its exit code

@@ -123,6 +123,17 @@ void Process::Signal(int signal) {
   if (Running()) kill(pid_, signal);
 }
 
+// kill() returns before the threads have stopped. On a busy machine some go on for milliseconds.
+void Process::Pause() {
+  Signal(SIGSTOP);
+  const auto stopped = [this] {
+    siginfo_t info = {};
+    waitid(P_PID, static_cast<id_t>(pid_), &info, WSTOPPED | WNOHANG | WNOWAIT);
+    return info.si_pid == pid_ || !Running();
+  };
+  EXPECT_TRUE(Eventually(absl::Seconds(20), stopped)) << "process " << pid_ << " does not stop";
+}
+
 void Process::Kill() {
   Signal(SIGKILL);
   Reap(0);

@@ -46,7 +46,8 @@ class Process {
   pid_t pid() const { return pid_; }
   bool Running();
   void Signal(int signal);
-  void Kill();  // SIGKILL, and waits for the end
+  void Pause();  // SIGSTOP, and waits until all its threads have stopped
+  void Kill();   // SIGKILL, and waits for the end
 
   // The exit code, 128 + N if signal N ended it, or nullopt if it still runs after `timeout`.
   std::optional<int> Wait(absl::Duration timeout);

@@ -1,17 +1,15 @@
 #include "server/peer/channel.h"
 
-#include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <fstream>
 #include <functional>
 #include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -19,6 +17,7 @@
 #include "absl/time/clock.h"
 #include "proto/raft.grpc.pb.h"
 #include "server/clock.h"
+#include "tests/server/listener.h"
 
 namespace raftkv {
 namespace {
@@ -78,36 +77,66 @@ class Peer final : public proto::Raft::Service {
   std::unique_ptr<grpc::Server> server_;
 };
 
-// A listening socket on loopback.
-class Listener {
+// A peer that sends what the test says.
+class RawPeer {
  public:
-  explicit Listener(uint16_t port = 0) : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    const int yes = 1;
-    setsockopt(fd_, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
-    sockaddr_in address = {};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(port);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof(address);
-    auto* any = reinterpret_cast<sockaddr*>(&address);
-    EXPECT_EQ(bind(fd_, any, size), 0);
-    EXPECT_EQ(listen(fd_, 10), 0);
-    EXPECT_EQ(getsockname(fd_, any, &size), 0);
-    this->port = ntohs(address.sin_port);
+  explicit RawPeer(uint16_t port = 0) : listener_(port) {}
+  ~RawPeer() {
+    if (connection_ >= 0) close(connection_);
   }
-  ~Listener() { close(fd_); }
-  std::string address() const { return absl::StrCat("127.0.0.1:", port); }
-  int Accept() const { return accept(fd_, nullptr, nullptr); }
+  std::string address() const { return listener_.address(); }
+  uint16_t port() const { return listener_.port(); }
+  bool HasConnection() const { return listener_.HasConnection(); }
 
-  uint16_t port = 0;
+  // Takes a connection. Sends the first bytes of a server, which are empty settings, and `bytes`.
+  void Accept(const std::string& bytes = "") {
+    connection_ = listener_.Accept();
+    Send(std::string("\0\0\0\4\0\0\0\0\0", 9) + bytes);
+  }
+  void Send(const std::string& bytes) const {
+    EXPECT_EQ(send(connection_, bytes.data(), bytes.size(), MSG_NOSIGNAL), bytes.size());
+  }
 
  private:
-  const int fd_;
+  const Listener listener_;
+  int connection_ = -1;
 };
 
-// The first bytes of a server: empty settings.
-constexpr char kSettings[] = "\0\0\0\4\0\0\0\0\0";
-constexpr size_t kSettingsBytes = 9;
+constexpr char kEndStream = 1, kEndHeaders = 4;
+constexpr char kStatus200[] = "\x88";
+
+// A frame of headers, which are encoded already.
+std::string Headers(char stream, char flags, const std::string& block) {
+  const std::string size = {0, static_cast<char>(block.size() >> 8),
+                            static_cast<char>(block.size())};
+  return size + std::string({1, flags, 0, 0, 0, stream}) + block;
+}
+
+// A number of HPACK, after a first byte whose low seven bits were all it has room for.
+std::string HpackSize(size_t size) {
+  if (size < 127) return {static_cast<char>(size)};
+  std::string bytes = "\x7f";
+  for (size -= 127; size >= 128; size >>= 7) bytes += static_cast<char>(size | 128);
+  return bytes + static_cast<char>(size);
+}
+
+// A header as it is encoded. `kind`: 0, or 0x40 for one that also enters the table of headers.
+std::string Literal(char kind, const std::string& name, const std::string& value) {
+  return std::string(1, kind) + HpackSize(name.size()) + name + HpackSize(value.size()) + value;
+}
+
+// The most memory that this process has used, in KiB, since ResetMemoryPeak.
+int64_t MemoryPeak() {
+  std::ifstream status("/proc/self/status");
+  std::string word;
+  while (status >> word && word != "VmHWM:") {
+  }
+  int64_t kib = 0;
+  status >> kib;
+  EXPECT_GT(kib, 0);
+  return kib;
+}
+void ResetMemoryPeak() { std::ofstream("/proc/self/clear_refs") << "5"; }
 
 struct TestCall final : public Channel::Call {
   using Channel::Call::Cancel;
@@ -136,13 +165,16 @@ struct TestCall final : public Channel::Call {
 class ChannelTest : public testing::Test {
  protected:
   Channel* Open(const std::string& address) {
-    channel_ = std::make_unique<Channel>(ChannelOptions{.address = address,
-                                                        .connect_max = absl::Seconds(5),
-                                                        .ping_interval = absl::Seconds(20),
-                                                        .ping_answer_max = absl::Seconds(20),
-                                                        .message_bytes_max = 64 << 20},
-                                         &poller_);
+    options_.address = address;
+    channel_ = std::make_unique<Channel>(options_, &poller_);
     return channel_.get();
+  }
+  // Begins a call of this peer, which sends `bytes` on the new connection.
+  Channel* Ask(RawPeer* peer, TestCall* call, const std::string& bytes = "") {
+    Channel* const channel = Open(peer->address());
+    channel->Start(call, kAppend);
+    peer->Accept(bytes);
+    return channel;
   }
   bool Until(const std::function<bool()>& condition) {
     const absl::Time end = absl::Now() + absl::Seconds(20);
@@ -159,6 +191,11 @@ class ChannelTest : public testing::Test {
     return request;
   }
 
+  ChannelOptions options_ = {.address = "",
+                             .connect_max = absl::Seconds(5),
+                             .ping_interval = absl::Seconds(20),
+                             .ping_answer_max = absl::Seconds(20),
+                             .message_bytes_max = 64 << 20};
   Poller poller_;
   std::unique_ptr<Channel> channel_;
 };
@@ -209,37 +246,47 @@ TEST_F(ChannelTest, TakesNoMoreThanAPeerReads) {
   EXPECT_TRUE(call.MayWrite());
 }
 
+// Also if it has nothing to send: nghttp2 itself resets a call whose request it cannot read.
 TEST_F(ChannelTest, CancelsACall) {
-  Peer peer;
-  Channel* const channel = Open(peer.address);
-  TestCall call;
-  channel->Start(&call, kAppend);
-  call.Write(Request(1));
-  ASSERT_TRUE(Until([&] { return !call.answers.empty(); }));
-  call.Write(Request(1));
-  call.Cancel();
-  EXPECT_EQ(call.ends, 0) << "never within another function";
-  EXPECT_FALSE(call.MayWrite());
-  ASSERT_TRUE(Until([&] { return peer.ended.HasBeenNotified(); }));
-  EXPECT_TRUE(peer.cancelled);
-  EXPECT_EQ(call.ends, 1);
-  EXPECT_TRUE(absl::IsCancelled(call.status)) << call.status;
-  EXPECT_TRUE(channel->ready()) << "other calls go on";
+  for (const bool unsent : {true, false}) {
+    Peer peer;
+    Channel* const channel = Open(peer.address);
+    TestCall call;
+    channel->Start(&call, kAppend);
+    call.Write(Request(1));
+    ASSERT_TRUE(Until([&] { return !call.answers.empty(); }));
+    if (unsent) call.Write(Request(1));
+    call.Cancel();
+    EXPECT_EQ(call.ends, 0) << "never within another function";
+    EXPECT_FALSE(call.MayWrite());
+    ASSERT_TRUE(Until([&] { return peer.ended.HasBeenNotified(); })) << "the peer is not told";
+    EXPECT_TRUE(peer.cancelled);
+    EXPECT_EQ(call.ends, 1);
+    EXPECT_TRUE(absl::IsCancelled(call.status)) << call.status;
+    EXPECT_TRUE(channel->ready()) << "other calls go on";
+  }
 }
 
 TEST_F(ChannelTest, ACallThatIsDestroyedIsCancelled) {
+  for (const bool unsent : {true, false}) {
+    Peer peer;
+    Channel* const channel = Open(peer.address);
+    auto call = std::make_unique<TestCall>();
+    channel->Start(call.get(), kAppend);
+    call->Write(Request(1));
+    ASSERT_TRUE(Until([&] { return !call->answers.empty(); }));
+    if (unsent) call->Write(Request(1));
+    call.reset();
+    ASSERT_TRUE(Until([&] { return peer.ended.HasBeenNotified(); })) << "the peer is not told";
+    EXPECT_TRUE(peer.cancelled);
+    EXPECT_EQ(channel->calls(), 0);
+  }
+}
+
+TEST_F(ChannelTest, ACallMayBeDestroyedBeforeItLearnsOfItsEnd) {
   Peer peer;
   Channel* const channel = Open(peer.address);
-  auto call = std::make_unique<TestCall>();
-  channel->Start(call.get(), kAppend);
-  call->Write(Request(1));
-  ASSERT_TRUE(Until([&] { return !call->answers.empty(); }));
-  call->Write(Request(1));
-  call.reset();
-  ASSERT_TRUE(Until([&] { return peer.ended.HasBeenNotified(); }));
-  EXPECT_TRUE(peer.cancelled);
-  EXPECT_EQ(channel->calls(), 0);
-  auto ended = std::make_unique<TestCall>();  // before OnEnd
+  auto ended = std::make_unique<TestCall>();
   channel->Start(ended.get(), kAppend);
   ended->Cancel();
   ended.reset();
@@ -275,16 +322,12 @@ TEST_F(ChannelTest, NamesACallThatAPeerDoesNotKnow) {
 }
 
 TEST_F(ChannelTest, ConnectsAgainWhenThePeerIsBack) {
-  auto listener = std::make_unique<Listener>();
-  const uint16_t port = listener->port;
-  Channel* const channel = Open(listener->address());
+  auto peer = std::make_unique<RawPeer>();
+  const uint16_t port = peer->port();
   TestCall call;
-  channel->Start(&call, kAppend);
-  int connection = listener->Accept();
-  ASSERT_EQ(send(connection, kSettings, kSettingsBytes, 0), kSettingsBytes);
+  Channel* const channel = Ask(peer.get(), &call);
   ASSERT_TRUE(Until([&] { return channel->ready(); }));
-  listener.reset();
-  close(connection);
+  peer.reset();
   ASSERT_TRUE(Until([&] { return call.ends > 0; }));
   EXPECT_TRUE(absl::IsUnavailable(call.status));
   EXPECT_EQ(call.status.message(), "the other side closed it");
@@ -293,32 +336,21 @@ TEST_F(ChannelTest, ConnectsAgainWhenThePeerIsBack) {
   channel->Start(&call, kAppend);
   ASSERT_TRUE(Until([&] { return call.ends > 1; }));
   EXPECT_THAT(std::string(call.status.message()), HasSubstr("connection refused"));
-  listener = std::make_unique<Listener>(port);
-  std::thread accepting([&] {
-    connection = listener->Accept();
-    EXPECT_EQ(send(connection, kSettings, kSettingsBytes, 0), kSettingsBytes);
-  });
-  EXPECT_TRUE(Until([&] { return channel->ready(); })) << "without a call";
+  peer = std::make_unique<RawPeer>(port);
+  ASSERT_TRUE(Until([&] { return peer->HasConnection(); })) << "it connects without a call";
+  peer->Accept();
+  EXPECT_TRUE(Until([&] { return channel->ready(); }));
   EXPECT_FALSE(channel->failing());
-  accepting.join();
-  close(connection);
 }
 
 TEST_F(ChannelTest, NoticesAPeerThatDoesNotAnswerPings) {
-  const Listener listener;
-  channel_ = std::make_unique<Channel>(ChannelOptions{.address = listener.address(),
-                                                      .connect_max = absl::Seconds(5),
-                                                      .ping_interval = absl::Milliseconds(50),
-                                                      .ping_answer_max = absl::Milliseconds(100),
-                                                      .message_bytes_max = 1000},
-                                       &poller_);
+  options_.ping_interval = absl::Milliseconds(50);
+  options_.ping_answer_max = absl::Milliseconds(100);
+  RawPeer peer;
   TestCall call;
-  channel_->Start(&call, kAppend);
-  const int connection = listener.Accept();
-  ASSERT_EQ(send(connection, kSettings, kSettingsBytes, 0), kSettingsBytes);
+  Ask(&peer, &call);
   ASSERT_TRUE(Until([&] { return call.ends > 0; }));
   EXPECT_EQ(call.status, absl::UnavailableError("it does not answer any more"));
-  close(connection);
 }
 
 // This member's loop may wait for its own disk for seconds.
@@ -337,7 +369,6 @@ TEST_F(ChannelTest, APingThatWasAnsweredMeanwhileIsNoLoss) {
 
 // What a peer sends must not end this process, or be kept.
 TEST_F(ChannelTest, ClosesAConnectionThatBreaksTheProtocol) {
-  const std::string settings(kSettings, kSettingsBytes);
   const std::vector<std::string> wrong = {
       std::string(100, '\xff'),
       std::string("\xff\xff\xff\0\0\0\0\0\1", 9),       // a frame of 16 MiB
@@ -346,29 +377,20 @@ TEST_F(ChannelTest, ClosesAConnectionThatBreaksTheProtocol) {
       std::string("\0\0\4\x8\0\0\0\0\0\0\0\0\0", 13),   // a window that grows by 0
       std::string("\0\0\5\5\4\0\0\0\1\0\0\0\2x", 14)};  // a promise
   for (const std::string& bytes : wrong) {
-    const Listener listener;
-    Channel* const channel = Open(listener.address());
+    RawPeer peer;
     TestCall call;
-    channel->Start(&call, kAppend);
-    const int connection = listener.Accept();
-    const std::string all = settings + bytes;
-    ASSERT_EQ(send(connection, all.data(), all.size(), 0), all.size());
+    Ask(&peer, &call, bytes);
     ASSERT_TRUE(Until([&] { return call.ends > 0; })) << bytes;
     EXPECT_TRUE(absl::IsUnavailable(call.status)) << call.status;
-    close(connection);
   }
 }
 
 // It will not execute new calls. What such a call would write counts as never sent.
 TEST_F(ChannelTest, WritesNothingOfACallThatThePeerWillNotTake) {
-  const Listener listener;
-  Channel* const channel = Open(listener.address());
+  RawPeer peer;
   TestCall before, after;
-  channel->Start(&before, kAppend);
-  const int connection = listener.Accept();
-  std::string bytes(kSettings, kSettingsBytes);
-  bytes += std::string("\0\0\x8\7\0\0\0\0\0\0\0\0\1\0\0\0\0", 17);  // GOAWAY after stream 1
-  ASSERT_EQ(send(connection, bytes.data(), bytes.size(), 0), bytes.size());
+  const std::string stops("\0\0\x8\7\0\0\0\0\0\0\0\0\1\0\0\0\0", 17);  // GOAWAY after stream 1
+  Channel* const channel = Ask(&peer, &before, stops);
   ASSERT_TRUE(Until([&] { return before.MayWrite(); }));
   channel->Start(&after, kAppend);
   EXPECT_FALSE(after.MayWrite());
@@ -376,45 +398,67 @@ TEST_F(ChannelTest, WritesNothingOfACallThatThePeerWillNotTake) {
   EXPECT_TRUE(absl::IsUnavailable(after.status)) << after.status;
   EXPECT_EQ(after.writable, 0);
   EXPECT_EQ(before.ends, 0);
-  close(connection);
 }
 
 // Most servers also reset a call that they have ended before its last request.
 TEST_F(ChannelTest, EndsACallThatThePeerHasEndedWithoutAReset) {
-  const Listener listener;
-  Channel* const channel = Open(listener.address());
+  RawPeer peer;
   TestCall call;
-  channel->Start(&call, kAppend);
-  const int connection = listener.Accept();
-  std::string bytes(kSettings, kSettingsBytes);
-  bytes += std::string("\0\0\1\1\5\0\0\0\1\x88", 10);  // headers: ":status: 200", and the end
-  ASSERT_EQ(send(connection, bytes.data(), bytes.size(), 0), bytes.size());
+  Channel* const channel = Ask(&peer, &call, Headers(1, kEndHeaders | kEndStream, kStatus200));
   ASSERT_TRUE(Until([&] { return call.ends > 0; }));
   EXPECT_TRUE(absl::IsInternal(call.status)) << call.status;
   EXPECT_TRUE(channel->ready());
-  close(connection);
+}
+
+TEST_F(ChannelTest, EndsACallWithTooManyBytesOfHeaders) {
+  const auto ask = [&](size_t bytes, TestCall* call) {  // half of them in the trailers
+    const std::string half = Literal(0, "x", std::string(bytes / 2, 'v'));
+    RawPeer peer;
+    Ask(&peer, call,
+        Headers(1, kEndHeaders, kStatus200 + half) +
+            Headers(1, kEndHeaders | kEndStream, half + Literal(0, "grpc-status", "9")));
+    EXPECT_TRUE(Until([&] { return call->ends > 0; }));
+    EXPECT_TRUE(channel_->ready());
+  };
+  TestCall large, too_large;
+  ask(16'000, &large);
+  EXPECT_TRUE(absl::IsFailedPrecondition(large.status)) << large.status;
+  ask(16'500, &too_large);
+  EXPECT_EQ(too_large.status,
+            absl::ResourceExhaustedError("the headers of the answer are larger than 16384 bytes"));
+}
+
+// One frame with the number of the same large header in the table, thousands of times.
+TEST_F(ChannelTest, KeepsNoneOfTheHeadersThatAreTooMany) {
+  RawPeer peer;
+  TestCall call, next;
+  Channel* const channel = Open(peer.address());
+  ResetMemoryPeak();
+  const int64_t before = MemoryPeak();
+  channel->Start(&call, kAppend);
+  peer.Accept(Headers(1, kEndHeaders,
+                      kStatus200 + Literal(0x40, "x", std::string(3900, 'v')) +
+                          std::string(12'000, '\xbe')));  // 47 MB
+  ASSERT_TRUE(Until([&] { return call.ends > 0; }));
+  EXPECT_TRUE(absl::IsResourceExhausted(call.status)) << call.status;
+  EXPECT_LT(MemoryPeak() - before, 8 << 10);
+
+  channel->Start(&next, kAppend);
+  peer.Send(Headers(3, kEndHeaders | kEndStream, kStatus200 + Literal(0, "grpc-status", "9")));
+  ASSERT_TRUE(Until([&] { return next.ends > 0; }));
+  EXPECT_TRUE(absl::IsFailedPrecondition(next.status)) << next.status << " other calls go on";
 }
 
 // An answer whose prefix announces more than the channel accepts.
 TEST_F(ChannelTest, EndsACallWithTooLargeAnAnswer) {
-  const Listener listener;
-  channel_ = std::make_unique<Channel>(ChannelOptions{.address = listener.address(),
-                                                      .connect_max = absl::Seconds(5),
-                                                      .ping_interval = absl::Seconds(20),
-                                                      .ping_answer_max = absl::Seconds(20),
-                                                      .message_bytes_max = 1000},
-                                       &poller_);
+  options_.message_bytes_max = 1000;
+  RawPeer peer;
   TestCall call;
-  channel_->Start(&call, kAppend);
-  const int connection = listener.Accept();
-  std::string bytes(kSettings, kSettingsBytes);
-  bytes += std::string("\0\0\1\1\4\0\0\0\1\x88", 10);          // headers: ":status: 200"
-  bytes += std::string("\0\0\6\0\0\0\0\0\1\0\0\0\x4\0x", 15);  // a message of 1,024 bytes
-  ASSERT_EQ(send(connection, bytes.data(), bytes.size(), 0), bytes.size());
+  const std::string data("\0\0\6\0\0\0\0\0\1\0\0\0\x4\0x", 15);  // a message of 1,024 bytes
+  Channel* const channel = Ask(&peer, &call, Headers(1, kEndHeaders, kStatus200) + data);
   ASSERT_TRUE(Until([&] { return call.ends > 0; }));
   EXPECT_TRUE(absl::IsResourceExhausted(call.status)) << call.status;
-  EXPECT_TRUE(channel_->ready());
-  close(connection);
+  EXPECT_TRUE(channel->ready());
 }
 
 }  // namespace

@@ -27,6 +27,10 @@ namespace raftkv {
 
 inline constexpr uint64_t kCluster = 77;
 
+struct Node;
+// Polls the nodes until the condition holds. False: it does not within 20 seconds.
+inline bool Eventually(const std::vector<Node*>& nodes, const std::function<bool()>& condition);
+
 // The peer port of one member, and the inputs that its member would get.
 struct Node {
   // `members`: the other members as the log has them at the start. None: it does not have them.
@@ -46,7 +50,8 @@ struct Node {
     phase.Set(Phase::kClosing);
     Stop();
     peers.Cancel();
-    while (live() > 0) Poll();
+    EXPECT_TRUE(Eventually({this}, [this] { return live() == 0; }))
+        << live() << " streams do not end";
     phase.Set(Phase::kStopped);
     queue.Shutdown();
     void* tag = nullptr;
@@ -142,8 +147,6 @@ struct Node {
   std::string address;
 };
 
-inline const PeerAddress kNobodyThere = {2, "n2", "127.0.0.1:1"};
-
 inline bool Eventually(const std::vector<Node*>& nodes, const std::function<bool()>& condition) {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
   while (!condition()) {
@@ -152,6 +155,8 @@ inline bool Eventually(const std::vector<Node*>& nodes, const std::function<bool
   }
   return true;
 }
+
+inline const PeerAddress kNobodyThere = {2, "n2", "127.0.0.1:1"};
 
 inline PeerMessage Proposal(uint64_t number, size_t bytes) {
   proto::Command command;
@@ -191,6 +196,8 @@ struct ServerOfN2 {
     server = builder.BuildAndStart();
     address = {2, "n2", absl::StrCat("127.0.0.1:", port)};
   }
+  // Ends the calls that still run.
+  ~ServerOfN2() { server->Shutdown(std::chrono::system_clock::now()); }
 
   std::unique_ptr<grpc::Server> server;
   PeerAddress address;

@@ -1,10 +1,7 @@
 #include "server/peer/peers.h"
 
-#include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -17,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "proto/command.pb.h"
 #include "tests/peer/node.h"
+#include "tests/server/listener.h"
 
 namespace raftkv {
 namespace {
@@ -49,27 +47,16 @@ TEST(Peers, RejectedMessagesAreCountedByReason) {
 
 // The proposals go to a port that accepts connections and never answers.
 TEST(Peers, AProposalThatDoesNotFitFailsAlone) {
-  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address = {};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t length = sizeof(address);
-  ASSERT_EQ(bind(fd, reinterpret_cast<sockaddr*>(&address), length), 0);
-  ASSERT_EQ(listen(fd, 8), 0);
-  ASSERT_EQ(getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length), 0);
-  const std::string silent = absl::StrCat("127.0.0.1:", ntohs(address.sin_port));
-  {
-    PeersOptions options;
-    options.forward_bound = {.messages = 2, .bytes = 1 << 20};
-    Node node(1, {2, "n2", silent}, options);
-    for (uint64_t number : {1, 2, 3}) node.peers.Send(Proposal(number, 100 << 10));
-    ASSERT_EQ(node.inputs.size(), 1);
-    EXPECT_EQ(std::get<ForwardQueueFull>(node.inputs[0]).number, 3);
-    // The connection is never made: what waited for it was certainly not sent.
-    ASSERT_TRUE(Eventually({&node}, [&] { return node.Count<ForwardLost>() > 0; }));
-    EXPECT_THAT(std::get<ForwardLost>(node.inputs[1]).unsent, ElementsAre(1, 2));
-  }
-  close(fd);
+  const Listener silent;
+  PeersOptions options;
+  options.forward_bound = {.messages = 2, .bytes = 1 << 20};
+  Node node(1, {2, "n2", silent.address()}, options);
+  for (uint64_t number : {1, 2, 3}) node.peers.Send(Proposal(number, 100 << 10));
+  ASSERT_EQ(node.inputs.size(), 1);
+  EXPECT_EQ(std::get<ForwardQueueFull>(node.inputs[0]).number, 3);
+  // The connection is never made: what waited for it was certainly not sent.
+  ASSERT_TRUE(Eventually({&node}, [&] { return node.Count<ForwardLost>() > 0; }));
+  EXPECT_THAT(std::get<ForwardLost>(node.inputs[1]).unsent, ElementsAre(1, 2));
 }
 
 TEST(Peers, CarryEveryClientCommandAndRejectEachOtherCommandAlone) {

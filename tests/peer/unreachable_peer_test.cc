@@ -1,10 +1,7 @@
 // What is logged while a peer cannot be connected to, and who is connected to at a start.
 
-#include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -18,6 +15,7 @@
 #include "server/peer/cause.h"
 #include "server/peer/peers.h"
 #include "tests/peer/node.h"
+#include "tests/server/listener.h"
 #include "tests/server/log_lines.h"
 
 namespace raftkv {
@@ -25,47 +23,28 @@ namespace {
 
 using testing::HasSubstr;
 
-// A port on loopback that is no member's. If `answer` is null, it accepts nothing, so connections
-// wait in the kernel; else it sends the bytes on each connection and closes it.
-class Port {
+// A server that is no member. It sends these bytes on each connection and closes it.
+class OtherServer {
  public:
-  explicit Port(const std::string* answer) : fd_(socket(AF_INET, SOCK_STREAM, 0)) {
-    sockaddr_in address = {};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof(address);
-    auto* any = reinterpret_cast<sockaddr*>(&address);
-    EXPECT_EQ(bind(fd_, any, size), 0);
-    EXPECT_EQ(listen(fd_, 100), 0);
-    EXPECT_EQ(getsockname(fd_, any, &size), 0);
-    address_ = absl::StrCat("127.0.0.1:", ntohs(address.sin_port));
-    if (answer == nullptr) return;
-    thread_ = std::thread([this, bytes = *answer] {
-      for (int one = 0; (one = accept(fd_, nullptr, nullptr)) >= 0; close(one)) {
-        char first = 0;
-        (void)!recv(one, &first, 1, 0);
-        (void)!send(one, bytes.data(), bytes.size(), MSG_NOSIGNAL);
-        ::shutdown(one, SHUT_WR);
-        while (recv(one, &first, 1, 0) > 0) {  // so that the client sees no reset
-        }
-      }
-    });
+  explicit OtherServer(const std::string& answer)
+      : thread_([this, answer] {
+          for (int one = 0; (one = accept(listener_.fd(), nullptr, nullptr)) >= 0; close(one)) {
+            char first = 0;
+            (void)!recv(one, &first, 1, 0);
+            (void)!send(one, answer.data(), answer.size(), MSG_NOSIGNAL);
+            ::shutdown(one, SHUT_WR);
+            while (recv(one, &first, 1, 0) > 0) {  // so that the client sees no reset
+            }
+          }
+        }) {}
+  ~OtherServer() {
+    ::shutdown(listener_.fd(), SHUT_RDWR);
+    thread_.join();
   }
-  ~Port() {
-    ::shutdown(fd_, SHUT_RDWR);
-    if (thread_.joinable()) thread_.join();
-    close(fd_);
-  }
-  const std::string& address() const { return address_; }
-  // Whether somebody has connected, and nothing has accepted the connection.
-  bool has_connection() const {
-    pollfd one = {.fd = fd_, .events = POLLIN, .revents = 0};
-    return poll(&one, 1, 0) == 1;
-  }
+  std::string address() const { return listener_.address(); }
 
  private:
-  const int fd_;
-  std::string address_;
+  const Listener listener_;
   std::thread thread_;
 };
 
@@ -117,14 +96,14 @@ TEST(UnreachablePeer, TheCauseIsLoggedWithoutMessagesToIt) {
 }
 
 TEST(UnreachablePeer, WhoseProcessHangsIsNamedSo) {
-  const Port port(nullptr);
-  EXPECT_TRUE(Logs(port.address(), "it accepts connections, but does not answer"));
+  const Listener hanging;  // connections wait in the kernel
+  EXPECT_TRUE(Logs(hanging.address(), "it accepts connections, but does not answer"));
 }
 
 TEST(UnreachablePeer, ThatExpectsTlsOrIsAnotherServerIsNamedSo) {
   const std::string alert("\x15\x03\x01\0\x02\x02\x46", 7);
   const std::string http = "HTTP/1.1 400 Bad Request\r\n\r\n";
-  const Port tls(&alert), web(&http);
+  const OtherServer tls(alert), web(http);
   EXPECT_TRUE(Logs(tls.address(), "it closes the connection: it expects TLS"));
   EXPECT_TRUE(Logs(web.address(), "it is not a member of raftkv: it answers in HTTP/1"));
 }
@@ -162,7 +141,7 @@ TEST(WhyLost, NamesTheCauseInPlainWords) {
 
 // A member that was removed may still be in the config file.
 TEST(FormerMember, IsNotConnectedToAtAStart) {
-  const Port removed(nullptr);
+  const Listener removed;
   Node other(2, {1, "n1", "127.0.0.1:1"});
   const std::vector<PeerAddress> members = {{2, "n2", other.address}};
   Node node(1, {3, "n3", removed.address()}, {}, members);
@@ -171,7 +150,7 @@ TEST(FormerMember, IsNotConnectedToAtAStart) {
     ASSERT_TRUE(
         Eventually({&node, &other}, [&] { return other.CountMessages<raft::Message>() == i; }));
   }
-  EXPECT_FALSE(removed.has_connection());
+  EXPECT_FALSE(removed.HasConnection());
 }
 
 }  // namespace
