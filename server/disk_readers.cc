@@ -26,7 +26,14 @@ int64_t BlocksReadByThisThread() {
 }
 
 DiskReaders::DiskReaders(std::function<int64_t()> blocks_read)
-    : blocks_read_(std::move(blocks_read)), threads_(kThreads, kWaitingMax) {}
+    : blocks_read_(std::move(blocks_read)),
+      threads_(kThreads, kWaitingMax),
+      head_threads_(kThreads - 1, kThreads - 1) {}
+
+void DiskReaders::Stop() {
+  threads_.Stop();
+  head_threads_.Stop();
+}
 
 void DiskReaders::EverySecond() {
   const int64_t before = std::exchange(loop_blocks_, blocks_read_());
@@ -39,7 +46,7 @@ bool DiskReaders::Run(std::function<void()> read, const std::string& client) {
 }
 
 void DiskReaders::RunAll(size_t count, const std::function<void(size_t)>& read) {
-  // Threads that begin late find nothing left, and may do so after the return.
+  // A thread that begins late, perhaps after the return, finds nothing left and reads nothing.
   struct Reads {
     explicit Reads(size_t n) : count(n), left(static_cast<int>(n)) {}
     const size_t count;
@@ -54,7 +61,7 @@ void DiskReaders::RunAll(size_t count, const std::function<void(size_t)>& read) 
     }
   };
   for (size_t i = 1; i < std::min<size_t>(count, kThreads); ++i) {
-    threads_.Run([this, work] { Count(work); });
+    head_threads_.Run([this, work] { Count(work); });
   }
   work();
   reads->left.Wait();

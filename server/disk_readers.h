@@ -41,7 +41,7 @@ class DiskReaders final : public ParallelReads {
   void RunAll(size_t count, const std::function<void(size_t)>& read) override;
 
   // Runs what is queued, because each read answers a call, then ends the threads.
-  void Stop() { threads_.Stop(); }
+  void Stop();
 
  private:
   void Count(const std::function<void()>& read);
@@ -50,7 +50,10 @@ class DiskReaders final : public ParallelReads {
   std::atomic<bool> in_use_{false};
   int64_t loop_blocks_ = 0;         // of the loop's thread, at the last EverySecond
   std::atomic<int64_t> blocks_{0};  // that the threads have read since the last EverySecond
-  Workers threads_;
+  Workers threads_;                 // run the reads of clients
+  // Help the thread that applies. They are separate, so that its reads do not queue behind those of
+  // clients.
+  Workers head_threads_;
 };
 
 }  // namespace raftkv

@@ -35,9 +35,10 @@ constexpr size_t kAnswerBytes = 8 << 20;
 // about 2,500 events. A worker may apply more; then later steps catch up.
 constexpr int64_t kCompactStepsMin = 256;
 constexpr int64_t kCompactStepsMax = 4096;
-// What one FetchHeads parses.
+// What one FetchHeads takes: entries and their bytes, but at least one entry; and keys.
 constexpr size_t kFetchedEntriesMax = 256;
 constexpr size_t kFetchedBytesMax = 1 << 20;
+constexpr size_t kFetchedKeysMax = 1024;
 constexpr int kExitNewerServer = 2;
 
 // Why this program cannot apply the entry, in one line, or empty.
@@ -222,16 +223,22 @@ std::vector<ApplyResult> StateMachine::Apply(absl::Span<const raft::Entry> entri
   return results;
 }
 
-void StateMachine::FetchHeads(absl::Span<const raft::Entry> entries, ParallelReads* reads) {
-  std::vector<proto::Command> commands;
-  size_t bytes = 0;
-  for (const raft::Entry& entry : entries) {
+size_t StateMachine::FetchHeads(absl::Span<const raft::Entry> entries, const Limits& limits,
+                                ParallelReads* reads) {
+  std::deque<proto::Command> commands;  // the keys point into them
+  std::vector<std::string_view> keys;
+  size_t bytes = 0, taken = 0;
+  for (; taken < std::min(entries.size(), kFetchedEntriesMax); ++taken) {
+    const raft::Entry& entry = entries[taken];
     if (entry.id.index <= applied().index || entry.type == raft::EntryType::kNoOp) continue;
     bytes += entry.payload.size();
-    if (commands.size() == kFetchedEntriesMax || bytes > kFetchedBytesMax) break;
-    if (!ParseCommand(entry.payload.view(), &commands.emplace_back())) return;  // Apply ends
+    if (taken > 0 && (bytes > kFetchedBytesMax || keys.size() >= kFetchedKeysMax)) break;
+    proto::Command& command = commands.emplace_back();
+    if (ParseCommand(entry.payload.view(), &command)) Keys::AddKeys(command, &keys);
   }
-  rep_->tables.Get<Keys>().FetchHeads(commands, reads);
+  if (keys.size() > kFetchedKeysMax) keys.resize(kFetchedKeysMax);
+  rep_->tables.Get<Keys>().FetchHeads(std::move(keys), limits, reads);
+  return taken;
 }
 
 // Asked between two entries. True: the next entry is left for the next call.

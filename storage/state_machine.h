@@ -94,10 +94,12 @@ class StateMachine {
   std::vector<ApplyResult> Apply(absl::Span<const raft::Entry> entries,
                                  const Limits& limits = Limits());
 
-  // Reads the heads of the keys that Apply of these entries will need, so that reads of the disk
-  // run side by side. Answers and effects do not depend on it. May leave out some of the entries,
-  // so that it takes about as long as a short Apply.
-  void FetchHeads(absl::Span<const raft::Entry> entries, ParallelReads* reads);
+  // Reads the heads that Apply of these entries will need, several at the same time, and returns
+  // how many of the entries to apply before the next call: at least one if there is one. It ends
+  // early if it exceeds the limits; then Apply reads what is left. Answers and effects do not
+  // depend on it.
+  size_t FetchHeads(absl::Span<const raft::Entry> entries, const Limits& limits,
+                    ParallelReads* reads);
 
   raft::EntryId applied() const;
   // The last entry whose effects survive a crash: the value of applied() when the last completed

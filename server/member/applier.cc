@@ -42,12 +42,13 @@ bool Applier::RunCommitted(const ApplyBudget& budget, size_t entries_max) {
     queue_.pop_front();
   }
 
+  const Limits limits{.steps_max = budget.steps_max, .give_up = budget.out_of_time};
+  absl::Span<const raft::Entry> entries = task.entries;
   if (parallel_reads_ != nullptr && parallel_reads_->useful()) {
-    state_machine_->FetchHeads(task.entries, parallel_reads_);
+    entries = entries.first(state_machine_->FetchHeads(entries, limits, parallel_reads_));
   }
   const Revision before = state_machine_->revision();
-  std::vector<ApplyResult> results = state_machine_->Apply(
-      task.entries, {.steps_max = budget.steps_max, .give_up = budget.out_of_time});
+  std::vector<ApplyResult> results = state_machine_->Apply(entries, limits);
   if (const Revision newest = state_machine_->revision(); newest > before) {
     outbox_->ReportRevision(newest);
   }
@@ -56,8 +57,8 @@ bool Applier::RunCommitted(const ApplyBudget& budget, size_t entries_max) {
   for (; request != task.requests.end() && request->first < first + results.size(); ++request) {
     Answer(std::move(request->second), std::move(results[request->first - first]));
   }
-  const bool all = results.size() == task.entries.size();
-  if (!all) {
+  const bool done = results.size() == entries.size();
+  if (results.size() < task.entries.size()) {
     large_next_ = results.empty();
     task.entries.erase(task.entries.begin(),
                        task.entries.begin() + static_cast<ptrdiff_t>(results.size()));
@@ -65,7 +66,7 @@ bool Applier::RunCommitted(const ApplyBudget& budget, size_t entries_max) {
     queue_.push_front(std::move(task));
   }
   state_machine_->MaybeFlush();
-  return all;
+  return done;
 }
 
 void Applier::Answer(PendingRequestPtr request, ApplyResult result) {

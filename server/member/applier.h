@@ -50,7 +50,8 @@ struct ApplyBudget {
 
 class Applier {
  public:
-  // All must outlive the applier. `reads` may be null: then entries read one after the other.
+  // The first two must outlive the applier, and `reads` each Run. `reads` may be null: then the
+  // heads that entries need are read one after the other.
   Applier(StateMachine* state_machine, Outbox* outbox, ParallelReads* reads = nullptr)
       : state_machine_(state_machine), outbox_(outbox), parallel_reads_(reads) {}
 
@@ -85,7 +86,7 @@ class Applier {
   }
   // How many reads were answered.
   size_t RunReads(const ApplyBudget& budget, size_t reads_max);
-  // False: some entries are left.
+  // False: the budget does not suffice for the next entry.
   bool RunCommitted(const ApplyBudget& budget, size_t entries_max);
   void Answer(PendingRequestPtr request, ApplyResult result);
 

@@ -21,6 +21,7 @@
 #include "rocksdb/listener.h"
 #include "rocksdb/options.h"
 #include "rocksdb/perf_context.h"
+#include "rocksdb/rate_limiter.h"
 #include "rocksdb/slice_transform.h"
 #include "rocksdb/table.h"
 #include "rocksdb/utilities/checkpoint.h"
@@ -28,7 +29,6 @@
 #include "rocksdb/write_batch.h"
 #include "storage/engine/rocks_env.h"
 #include "storage/engine/rocks_failure.h"
-#include "storage/engine/rocks_rates.h"
 #include "storage/engine/rocks_reclaim.h"
 #include "storage/engine/rocks_usage.h"
 
@@ -490,7 +490,10 @@ rocksdb::Options MakeOptions(const RocksOptions& o) {
   // The system begins to write a table file of a flush or a compaction while the rest is still
   // being made. The fsync at its end still waits for all of it, but delays the log's fsyncs less.
   r.bytes_per_sync = 1 << 20;
-  r.delayed_write_rate = 16 << 20;  // by default it would be the limit of flushes
+  // In bytes a second, with a pause of 2 ms after each part. On ext4, an fsync of the log waits for
+  // what was written to other new files before. More than the loop can write (docs/decisions/0028).
+  r.rate_limiter.reset(rocksdb::NewGenericRateLimiter(512 << 20, /*refill_period_us=*/2000));
+  r.delayed_write_rate = 16 << 20;  // by default it would be the limit above
   r.manifest_preallocation_size = 64 << 10;
   const uint64_t buffer = WriteBufferOf(o);
   // As by default with the largest buffers. On a small volume compactions are smaller, too.
@@ -535,7 +538,6 @@ rocksdb::Options MakeOptions(const RocksOptions& o) {
     r.table_properties_collector_factories.push_back(
         rocksdb::NewCompactOnDeletionCollectorFactory(16'384, 8'192));
   }
-  WriteRates::AddTo(&r);
   r.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
   return r;
 }

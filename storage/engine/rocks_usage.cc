@@ -18,6 +18,16 @@ uint64_t Number(rocksdb::DB* db, const std::string& property) {
   return value;
 }
 
+// Not an integer property, though its text is a number.
+uint64_t FilesOfLevel(rocksdb::DB* db, int level) {
+  std::string text;
+  uint64_t files = 0;
+  const bool known =
+      db->GetProperty(absl::StrCat(Properties::kNumFilesAtLevelPrefix, level), &text) &&
+      absl::SimpleAtoi(text, &files);
+  return known ? files : 0;
+}
+
 bool SlowsWrites(rocksdb::DB* db) {
   return Number(db, Properties::kIsWriteStopped) != 0 ||
          Number(db, Properties::kActualDelayedWriteRate) != 0;
@@ -31,16 +41,6 @@ bool WriteStalls::Now(rocksdb::DB* db) {
     if (changed_.exchange(false)) slow_ = SlowsWrites(db);
   }
   return slow_;
-}
-
-// Not an integer property, though its text is a number.
-uint64_t FilesOfLevel(rocksdb::DB* db, int level) {
-  std::string text;
-  uint64_t files = 0;
-  const bool known =
-      db->GetProperty(absl::StrCat(Properties::kNumFilesAtLevelPrefix, level), &text) &&
-      absl::SimpleAtoi(text, &files);
-  return known ? files : 0;
 }
 
 EngineUsage UsageOf(rocksdb::DB* db) {

@@ -2,7 +2,6 @@
 #define RAFTKV_STORAGE_ENGINE_ROCKS_USAGE_H_
 
 #include <atomic>
-#include <cstdint>
 
 #include "absl/synchronization/mutex.h"
 #include "storage/engine/engine.h"
@@ -16,9 +15,6 @@ namespace raftkv {
 // Reads RocksDB's properties for Engine::Usage. From any thread; it locks the database's mutex for
 // a moment.
 EngineUsage UsageOf(rocksdb::DB* db);
-
-// The number of table files of a level. From any thread.
-uint64_t FilesOfLevel(rocksdb::DB* db, int level);
 
 // Answers whether RocksDB delays or stops writes, and asks RocksDB only after a change: it looks
 // its properties up by name. Thread-safe.

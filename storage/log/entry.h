@@ -39,7 +39,7 @@ struct EntryId {
 };
 
 // Immutable bytes, shared by the log, the streams to the peers and the applier. A command is
-// encoded once, when its request arrives, and parsed once on each member, when it is applied.
+// encoded once, when its request arrives, and parsed on each member when it is applied.
 // Copying a Payload copies a pointer.
 class Payload {
  public:

@@ -1,5 +1,6 @@
 #include "storage/mvcc/writer.h"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -22,12 +23,17 @@ constexpr size_t kHeadOverheadBytes = 96;     // a slot of the hash map and the 
 // When leases end and at most this many of their keys are deleted, the heads of these keys are
 // cached.
 constexpr size_t kCachedDeletions = 1024;
-constexpr int64_t kFetchStepsMax = 2048;  // of one read of FetchHeads
+// FetchHeads asks after so many reads whether it has reached its limits.
+constexpr size_t kFetchedAtOnce = 32;
+// Of one of these reads. It is large enough for any value, so it only limits the deleted rows that
+// the read may pass (Meter::kSkipsMax).
+constexpr int64_t kFetchStepsMax = 1 << 30;
 
 // Reads the head of the key from an engine or an overlay. If there is a meter and it is over
-// afterwards, discard the result.
+// afterwards, discard the result. `value_bytes` gets the size of the value that was read, too.
 template <typename Store>
-Head NewestIn(const Store& store, std::string_view key, Meter* meter, std::string* buffer) {
+Head NewestIn(const Store& store, std::string_view key, Meter* meter, std::string* buffer,
+              size_t* value_bytes) {
   Head head;
   buffer->clear();
   AppendVersionPrefix(key, buffer);
@@ -37,7 +43,7 @@ Head NewestIn(const Store& store, std::string_view key, Meter* meter, std::strin
   if (meter != nullptr && meter->over()) return head;
   std::string_view value;
   if (it->valid()) DecodeVersion(it->key(), it->value(), &head, &value);
-  if (meter != nullptr) meter->Bytes(key.size() + value.size());
+  *value_bytes = value.size();
   return head;
 }
 
@@ -110,25 +116,48 @@ Head Writer::ReadHead(std::string_view key, Meter* meter) {
   if (RAFTKV_MUTANT("apply-reads-local-state")) return {};
   // If the heads of all keys that this batch changed are known, it did not change this key, so the
   // engine has the newest version.
-  return all_heads_known_ ? NewestIn(engine_, key, meter, &key_buffer_)
-                          : NewestIn(overlay_, key, meter, &key_buffer_);
+  size_t value_bytes = 0;
+  const Head head = all_heads_known_ ? NewestIn(engine_, key, meter, &key_buffer_, &value_bytes)
+                                     : NewestIn(overlay_, key, meter, &key_buffer_, &value_bytes);
+  if (meter != nullptr && !meter->over()) meter->Bytes(key.size() + value_bytes);
+  return head;
 }
 
-void Writer::FetchHeads(absl::Span<const std::string_view> keys, ParallelReads* reads) {
-  std::vector<std::string_view> missing;
-  for (const std::string_view key : keys) {
-    if (heads_.Find(key) == nullptr) missing.push_back(key);
-  }
-  if (missing.size() < 2) return;
-  std::vector<std::optional<Head>> heads(missing.size());
-  reads->RunAll(missing.size(), [&](size_t i) {
-    Meter meter({.steps_max = kFetchStepsMax});
-    std::string buffer;
-    const Head head = NewestIn(engine_, missing[i], &meter, &buffer);
-    if (!meter.over()) heads[i] = head;
-  });
-  for (size_t i = 0; i < missing.size(); ++i) {
-    if (heads[i].has_value()) heads_.Set(missing[i], *heads[i]);
+void Writer::FetchHeads(std::vector<std::string_view> keys, const Limits& limits,
+                        ParallelReads* reads) {
+  CHECK(batch_->empty()) << "the engine does not have the newest versions";
+  keys.erase(std::remove_if(keys.begin(), keys.end(),
+                            [&](std::string_view key) { return heads_.Find(key) != nullptr; }),
+             keys.end());
+  std::sort(keys.begin(), keys.end());
+  keys.erase(std::unique(keys.begin(), keys.end()), keys.end());
+  struct Result {
+    std::optional<Head> head;
+    size_t value_bytes = 0;
+  };
+  std::vector<Result> results(kFetchedAtOnce);
+  Meter meter({.steps_max = limits.steps_max});
+  const auto exceeded = [&] {
+    return (meter.limited() && meter.steps_left() == 0) || (limits.give_up && limits.give_up());
+  };
+  absl::Span<const std::string_view> left = keys;
+  // A single head is left to HeadOf: reading it on another thread gains nothing.
+  while (left.size() > 1 && !exceeded()) {
+    const absl::Span<const std::string_view> part =
+        left.first(std::min(left.size(), results.size()));
+    left.remove_prefix(part.size());
+    reads->RunAll(part.size(), [&](size_t i) {
+      Meter skips({.steps_max = kFetchStepsMax});
+      std::string buffer;
+      Result& result = results[i] = {};
+      const Head head = NewestIn(engine_, part[i], &skips, &buffer, &result.value_bytes);
+      if (!skips.over()) result.head = head;
+    });
+    for (size_t i = 0; i < part.size(); ++i) {
+      if (RAFTKV_MUTANT("unread-heads-count-as-none")) results[i].head = Head();
+      if (results[i].head.has_value()) heads_.Set(part[i], *results[i].head);
+      meter.Bytes(part[i].size() + results[i].value_bytes);
+    }
   }
 }
 

@@ -90,9 +90,9 @@ class Writer {
   // head is cached at least until the entry ends, so it is read only once. Charges bytes, but no
   // step.
   Head HeadOf(std::string_view key, Meter* meter = nullptr);
-  // Reads the heads of these keys that are not cached, side by side, and caches them. Call it
-  // between batches. A head may be left out; then HeadOf reads it.
-  void FetchHeads(absl::Span<const std::string_view> keys, ParallelReads* reads);
+  // Reads the heads of these keys that are not cached, several at the same time, and caches them.
+  // Stops early if it exceeds the limits; then HeadOf reads the others. The batch must be empty.
+  void FetchHeads(std::vector<std::string_view> keys, const Limits& limits, ParallelReads* reads);
   // Returns the key with its current value. `head` is its head, and must exist.
   mvccpb::KeyValue Load(std::string_view key, const Head& head) const;
   // The bytes of all records that Load has read since the last call.

@@ -14,17 +14,21 @@ using proto::Command;
 
 namespace {
 
-// FetchHeads stops after a command with which there are this many keys.
-constexpr size_t kFetchedKeysMax = 1024;
-
 void AddKeys(const etcdserverpb::TxnRequest& txn, std::vector<std::string_view>* keys);
+
+// Adds the key of a request for one key.
+template <typename Request>
+void AddSingle(const Request& request, std::vector<std::string_view>* keys) {
+  if (request.range_end().empty()) keys->push_back(request.key());
+}
 
 void AddKeys(const google::protobuf::RepeatedPtrField<etcdserverpb::RequestOp>& ops,
              std::vector<std::string_view>* keys) {
   for (const etcdserverpb::RequestOp& op : ops) {
     if (op.has_request_put()) keys->push_back(op.request_put().key());
-    if (op.has_request_delete_range() && op.request_delete_range().range_end().empty()) {
-      keys->push_back(op.request_delete_range().key());
+    if (op.has_request_delete_range()) AddSingle(op.request_delete_range(), keys);
+    if (op.has_request_range() && op.request_range().revision() <= 0) {
+      AddSingle(op.request_range(), keys);
     }
     if (op.has_request_txn()) AddKeys(op.request_txn(), keys);
   }
@@ -32,7 +36,7 @@ void AddKeys(const google::protobuf::RepeatedPtrField<etcdserverpb::RequestOp>& 
 
 void AddKeys(const etcdserverpb::TxnRequest& txn, std::vector<std::string_view>* keys) {
   for (const etcdserverpb::Compare& compare : txn.compare()) {
-    if (compare.range_end().empty()) keys->push_back(compare.key());
+    AddSingle(compare, keys);
   }
   AddKeys(txn.success(), keys);
   AddKeys(txn.failure(), keys);
@@ -78,17 +82,10 @@ absl::Status Keys::Check(const Command& command, Meter* meter) {
   LOG(FATAL) << "not a command of the table of keys: " << command.op_case();
 }
 
-void Keys::FetchHeads(absl::Span<const Command> commands, ParallelReads* reads) {
-  std::vector<std::string_view> keys;
-  for (const Command& command : commands) {
-    if (command.has_put()) keys.push_back(command.put().key());
-    if (command.has_delete_range() && command.delete_range().range_end().empty()) {
-      keys.push_back(command.delete_range().key());
-    }
-    if (command.has_txn()) AddKeys(command.txn(), &keys);
-    if (keys.size() >= kFetchedKeysMax) break;
-  }
-  writer_.FetchHeads(keys, reads);
+void Keys::AddKeys(const Command& command, std::vector<std::string_view>* keys) {
+  if (command.has_put()) keys->push_back(command.put().key());
+  if (command.has_delete_range()) AddSingle(command.delete_range(), keys);
+  if (command.has_txn()) raftkv::AddKeys(command.txn(), keys);
 }
 
 void Keys::Apply(const Command& command, proto::CommandResponse* response) {

@@ -8,6 +8,8 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -33,8 +35,11 @@ class Keys {
   // rules in force.
   absl::Status Check(const proto::Command& command, Meter* meter);
   void Apply(const proto::Command& command, proto::CommandResponse* response);
-  // Reads what Check and Apply of these commands will need about single keys (Writer::FetchHeads).
-  void FetchHeads(absl::Span<const proto::Command> commands, ParallelReads* reads);
+  // Adds the keys whose heads Check and Apply of the command will need.
+  static void AddKeys(const proto::Command& command, std::vector<std::string_view>* keys);
+  void FetchHeads(std::vector<std::string_view> keys, const Limits& limits, ParallelReads* reads) {
+    writer_.FetchHeads(std::move(keys), limits, reads);
+  }
   static absl::Status Hash(const View& view, const State& state, Meter* meter, std::string* out);
 
   // The table of leases calls these in its Check and Apply. The first one returns the keys that are

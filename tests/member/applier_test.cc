@@ -43,6 +43,18 @@ class ApplierTest : public testing::Test {
                              .payload = raft::Payload(command.SerializeAsString())});
   }
 
+  // Posts puts of new keys.
+  void Post(const std::string& prefix, int puts, Applier* applier) {
+    CommittedTask task;
+    for (int i = 0; i < puts; ++i) {
+      proto::Command put;
+      put.mutable_put()->set_key(prefix + std::to_string(i));
+      Add(put, &task);
+      task.entries.back().id.index += state_machine_->applied().index;
+    }
+    applier->Post(std::move(task));
+  }
+
   // A request that waits for the end of a physical compaction.
   PendingRequestPtr Compaction(MonotonicTime deadline, std::optional<Fate>* fate) {
     auto done = [fate](Fate f, ApplyResult) {
@@ -67,30 +79,34 @@ class ApplierTest : public testing::Test {
   Applier applier_{state_machine_.get(), &outbox_};
 };
 
-TEST_F(ApplierTest, ReadsSideBySideIfThatIsUseful) {
-  struct Reads final : ParallelReads {
-    bool useful() const override { return use; }
-    void RunAll(size_t n, const std::function<void(size_t)>& read) override {
-      count += n;
-      for (size_t i = 0; i < n; ++i) read(i);
-    }
-    bool use = false;
-    size_t count = 0;
-  } reads;
-  Applier applier(state_machine_.get(), &outbox_, &reads);
-  for (const size_t expected : {0, 2}) {
-    CommittedTask task;
-    for (const char* const key : {"x", "y"}) {
-      proto::Command put;
-      put.mutable_put()->set_key(key + std::to_string(expected));
-      Add(put, &task);
-      task.entries.back().id.index += state_machine_->applied().index;
-    }
-    applier.Post(std::move(task));
-    applier.Run({});
-    EXPECT_EQ(reads.count, expected);
-    reads.use = true;
+class CountedReads final : public ParallelReads {
+ public:
+  bool useful() const override { return use; }
+  void RunAll(size_t n, const std::function<void(size_t)>& read) override {
+    count += n;
+    for (size_t i = 0; i < n; ++i) read(i);
   }
+  bool use = true;
+  size_t count = 0;
+};
+
+TEST_F(ApplierTest, ReadsHeadsSideBySideIfThatIsUseful) {
+  CountedReads reads;
+  Applier applier(state_machine_.get(), &outbox_, &reads);
+  for (const bool use : {false, true}) {
+    reads.use = use;
+    Post(use ? "x" : "y", 2, &applier);
+    applier.Run({});
+    EXPECT_EQ(reads.count, use ? 2 : 0);
+  }
+}
+
+TEST_F(ApplierTest, ReadsTheHeadsOfManyEntriesPartByPart) {
+  CountedReads reads;
+  Applier applier(state_machine_.get(), &outbox_, &reads);
+  Post("x", 1000, &applier);
+  EXPECT_EQ(applier.Run({}), kPuts + 1000) << "one run applies them all";
+  EXPECT_EQ(reads.count, 1000);
 }
 
 TEST_F(ApplierTest, APhysicalCompactionIsAnsweredWhenItIsDone) {

@@ -200,9 +200,9 @@ class Member final : public Transport, public MemberObserver, public StateStore 
   raft::Index applied_before_ = 0;
   Revision compacted_before_ = -1;
   std::vector<Micros> ends_;  // when each life ended; -1: it has not
+  ReversedReads reads_;
   std::unique_ptr<Process> process_;
   bool sending_ = false;
-  ReversedReads reads_;
 };
 
 }  // namespace raftkv::sim

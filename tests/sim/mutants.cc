@@ -106,6 +106,7 @@ constexpr Mutant kMutants[] = {
     {"applied-index-outside-the-batch", "M41", "data and applied index are written apart"},
     {"applied-term-stays", "", "the state machine saves the index of an entry, but not its term"},
     {"apply-reads-local-state", "M42", "applying depends on what only this member knows"},
+    {"unread-heads-count-as-none", "M42", "a head that was not read counts as that of no key"},
     {"large-entry-passed-over", "M17", "an entry that is too large for the loop counts as applied"},
     // Transactions.
     {"compares-see-earlier-writes", "", "nested compares are evaluated after earlier operations"},

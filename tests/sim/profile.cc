@@ -78,7 +78,6 @@ void DrawMembers(Rng* rng, Profile* p) {
   if (on()) p->apply_delay = rng->Between(1, 40) * kMillisecond;
   if (on()) p->apply_entries = rng->Between(1, 4);
   if (on()) p->visited_keys_max = rng->Between(1, 6);
-  p->parallel_reads = on();
   if (on()) p->compact_delay = rng->Between(1, 2000) * kMillisecond;
   if (rng->Chance(70 * kPercent)) p->compact_steps = rng->Between(1, 8);
   if (rng->Chance(30 * kPercent)) p->asleep = static_cast<int>(rng->Below(p->members));
@@ -172,6 +171,11 @@ void DrawLarge(Rng rng, Profile* p) {
   if (rng.Chance(50 * kPercent)) p->large_bytes = rng.Between(40, 200);
 }
 
+void DrawReads(Rng rng, Profile* p) {
+  for (int i = 0; i < 9; ++i) rng.Below(2);  // so that it does not depend on the others
+  p->parallel_reads = rng.Chance(50 * kPercent);
+}
+
 }  // namespace
 
 Profile DrawProfile(Rng* rng) {
@@ -186,6 +190,7 @@ Profile DrawProfile(Rng* rng) {
   DrawTears(*rng, &p);
   DrawSessions(*rng, &p);
   DrawLarge(*rng, &p);
+  DrawReads(*rng, &p);
   return p;
 }
 

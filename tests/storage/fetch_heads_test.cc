@@ -54,7 +54,10 @@ class FetchHeads : public testing::Test {
                   R"(txn { compare { key: "b" target: VERSION version: 1 result: EQUAL }
                    success { request_put { key: "c" value: "3" } }
                    success { request_txn { success { request_put { key: "d" } } } }
-                   failure { request_delete_range { key: "e" } } })",
+                   failure { request_delete_range { key: "e" } }
+                   failure { request_range { key: "b" } }
+                   failure { request_range { key: "g" } }
+                   failure { request_range { key: "old" revision: 1 } } })",
                   R"(delete_range { key: "a" range_end: "z" prev_kv: true })",
                   R"(delete_range { key: "f" })"});
   CountedReads reads_;
@@ -62,19 +65,21 @@ class FetchHeads : public testing::Test {
 
 TEST_F(FetchHeads, ReadsEachKeyOnce) {
   const auto state = OpenWithKeys();
-  state->FetchHeads(changes_, &reads_);
-  EXPECT_EQ(reads_.count, 7) << "a, new, b, c, d, e, f; the range is left out";
-  state->FetchHeads(changes_, &reads_);
-  EXPECT_EQ(reads_.count, 7) << "they are cached";
+  EXPECT_EQ(state->FetchHeads(changes_, Limits(), &reads_), changes_.size());
+  EXPECT_EQ(reads_.count, 8) << "a, new, b, c, d, e, g, f; the range of keys is left out";
+  EXPECT_EQ(state->FetchHeads(changes_, Limits(), &reads_), changes_.size());
+  EXPECT_EQ(reads_.count, 8) << "they are cached";
 }
 
 TEST_F(FetchHeads, ChangesNoAnswerAndNoEffect) {
   const auto with = OpenWithKeys(), without = OpenWithKeys();
-  with->FetchHeads(changes_, &reads_);
+  with->FetchHeads(changes_, Limits(), &reads_);
   const auto a = with->Apply(changes_), b = without->Apply(changes_);
   ASSERT_EQ(a.size(), changes_.size());
   ASSERT_EQ(b.size(), changes_.size());
   for (size_t i = 0; i < a.size(); ++i) {
+    EXPECT_EQ(a[i].status, b[i].status);
+    EXPECT_EQ(a[i].revision, b[i].revision);
     EXPECT_EQ(a[i].response.DebugString(), b[i].response.DebugString());
   }
   EXPECT_EQ(a[3].response.delete_range().deleted(), 5);
@@ -84,28 +89,71 @@ TEST_F(FetchHeads, ChangesNoAnswerAndNoEffect) {
 
 TEST_F(FetchHeads, LeavesAppliedEntriesOut) {
   const auto state = OpenWithKeys();
-  state->FetchHeads(keys_, &reads_);
+  EXPECT_EQ(state->FetchHeads(keys_, Limits(), &reads_), keys_.size());
   EXPECT_EQ(reads_.count, 0);
 }
 
-// What follows is read one after the other, so that the time of one call is bounded.
-TEST_F(FetchHeads, ReadsTheFirst256Entries) {
-  const auto state = OpenWithKeys();
-  std::vector<std::string> puts;
-  for (int i = 0; i < 1000; ++i) puts.push_back("put { key: \"" + std::to_string(i) + "\" }");
-  state->FetchHeads(Entries(7, puts), &reads_);
+// The time and memory of one call are bounded.
+class FetchHeadsInParts : public FetchHeads {
+ protected:
+  static std::vector<raft::Entry> Puts(int n, size_t value_bytes) {
+    std::vector<std::string> puts;
+    for (int i = 0; i < n; ++i) {
+      puts.push_back("put { key: \"" + std::to_string(i) + "\" value: \"" +
+                     std::string(value_bytes, 'v') + "\" }");
+    }
+    return Entries(7, puts);
+  }
+  static std::vector<raft::Entry> TxnOfPuts(int n) {
+    std::string txn = "txn {";
+    for (int i = 0; i < n; ++i) {
+      txn += " success { request_put { key: \"" + std::to_string(i) + "\" } }";
+    }
+    return Entries(7, {txn + " }"});
+  }
+  const std::unique_ptr<StateMachine> state_ = OpenWithKeys();
+};
+
+TEST_F(FetchHeadsInParts, TakesAtMost256Entries) {
+  EXPECT_EQ(state_->FetchHeads(Puts(1000, 1), Limits(), &reads_), 256);
   EXPECT_EQ(reads_.count, 256);
 }
 
-TEST_F(FetchHeads, ReadsTheFirstMiBOfEntries) {
-  const auto state = OpenWithKeys();
-  std::vector<std::string> puts;
-  for (int i = 0; i < 10; ++i) {
-    puts.push_back("put { key: \"" + std::to_string(i) + "\" value: \"" +
-                   std::string(300'000, 'v') + "\" }");
-  }
-  state->FetchHeads(Entries(7, puts), &reads_);
+TEST_F(FetchHeadsInParts, TakesAtMostOneMiBOfEntries) {
+  EXPECT_EQ(state_->FetchHeads(Puts(10, 300'000), Limits(), &reads_), 3);
   EXPECT_EQ(reads_.count, 3);
+}
+
+TEST_F(FetchHeadsInParts, TakesOneEntryThatIsLarger) {
+  EXPECT_EQ(state_->FetchHeads(Puts(10, 1'100'000), Limits(), &reads_), 1);
+}
+
+TEST_F(FetchHeadsInParts, ReadsAtMost1024Keys) {
+  EXPECT_EQ(state_->FetchHeads(TxnOfPuts(3000), Limits(), &reads_), 1);
+  EXPECT_EQ(reads_.count, 1024);
+}
+
+TEST_F(FetchHeadsInParts, EndsWhenTheTimeIsOver) {
+  int asked = 0;
+  const Limits limits{.give_up = [&] { return ++asked == 3; }};
+  EXPECT_EQ(state_->FetchHeads(Puts(200, 1), limits, &reads_), 200);
+  EXPECT_EQ(reads_.count, 64) << "two parts of 32";
+}
+
+// A step is 4 KiB. The old values are read, too.
+TEST_F(FetchHeadsInParts, EndsWhenTheOldValuesAreLarge) {
+  const auto disk = std::make_shared<MemoryDisk>();
+  auto state = Open(disk);
+  std::vector<raft::Entry> puts = Puts(200, 100'000);
+  for (raft::Entry& entry : puts) entry.id.index -= 6;
+  state->Apply(puts);
+  state->Flush();
+  state = nullptr;
+  state = Open(disk);
+  std::vector<raft::Entry> again = Puts(200, 1);
+  for (raft::Entry& entry : again) entry.id.index = 200 + (&entry - again.data()) + 1;
+  EXPECT_EQ(state->FetchHeads(again, {.steps_max = 1000}, &reads_), 200);
+  EXPECT_EQ(reads_.count, 64) << "two parts of 32";
 }
 
 }  // namespace
