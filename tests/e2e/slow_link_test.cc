@@ -13,7 +13,9 @@ TEST(SlowLink, LargeEntriesDoNotDeposeTheLeader) {
   if (ProductUnderTest() == Product::kEtcd) GTEST_SKIP() << "about raftkv-server";
   Cluster cluster({.size = 3,
                    .heartbeat_interval = absl::Milliseconds(50),
-                   .election_timeout = absl::Milliseconds(500)});
+                   .election_timeout = absl::Milliseconds(500),
+                   // On a busy machine, the proxy may carry less than the rate.
+                   .limits = "request_timeout = \"60s\""});
   Links links(&cluster);
   links.StartAll();
   const int leader = cluster.WaitForLeader();
