@@ -5,20 +5,24 @@
 // each block, table `c` stores where it begins and how many keys it has (docs/decisions/0005):
 //
 //   c ‖ prefix of the first key (layout.h)  ->  number of live keys up to where the next block
-//   begins, number of dead keys (absent: 0)
+//   begins, number of dead keys (absent: 0), first and last revision (absent: not known)
 //
 // The sum over all blocks is exact in every view, because a batch that creates or deletes keys also
 // writes the new counts. A reader adds up the blocks within its range and walks the two ends. Reads
 // also use the blocks to skip deleted keys (AfterDeadBlocks).
 //
+// No key of the block existed before its first revision, and none was created or deleted after its
+// last one. So for a past revision a reader knows how many live keys many blocks had: none before
+// the first revision, and as many as now from the last one on. It walks the other blocks.
+//
 // A key is dead while its newest version is a tombstone that compaction has not removed. A walk has
 // to pass dead keys too. So a block is split when its live and dead keys together are too many, and
 // is removed when it has neither. Thus a count walks at most one block at each end, however much
-// was deleted. The number of dead keys has no other use. It is too low in records from before dead
+// was deleted. The number of dead keys is too low in records from before dead
 // keys were counted, until those keys are compacted. Keys that compaction removed completely are in
 // no block, though RocksDB may have to pass them for some more seconds (rocks_engine.cc).
 //
-// The writer keeps all blocks in memory: some 130 bytes for 700 keys. An overwrite changes no
+// The writer keeps all blocks in memory: some 150 bytes for 180 keys. An overwrite changes no
 // block, and a deletion makes none larger. A block is too large if it has more than kBlockKeys
 // keys, or if this process has created more than kBlockKeyBytes of keys in it. After each batch a
 // few blocks that are too large are split, in a small batch of their own. Where blocks are split is
@@ -38,10 +42,12 @@
 
 namespace raftkv::mvcc {
 
-// A count over n keys, live or dead, adds up about n / 700 blocks and walks about 700 keys at its
-// ends. At half a million keys, these two cost about the same. Smaller blocks would make a count of
-// very many keys more expensive than what an entry is charged for it (Rules::count_block_keys).
-inline constexpr int64_t kBlockKeys = 1024;
+struct ReadState;
+
+// A count over n keys, live or dead, adds up about n / 180 blocks and walks at most 180 keys at each
+// of its ends. In smaller blocks, a count of very many keys would be more expensive than what an
+// entry is charged for it (Rules::count_block_keys).
+inline constexpr int64_t kBlockKeys = 256;
 inline constexpr size_t kBlockKeyBytes = 4 << 20;
 
 // The table in memory and its changes. Owned by Writer.
@@ -52,9 +58,9 @@ class Counts {
   // DataLoss: a record is damaged.
   absl::Status Load(const Engine& engine);
 
-  // A change of the key with this version prefix changed the numbers of live and dead keys by
-  // `keys` and `dead`.
-  void Add(std::string_view prefix, int64_t keys, int64_t dead);
+  // At `revision`, a change of the key with this version prefix changed the numbers of live and
+  // dead keys by `keys` and `dead`. Revisions do not go down.
+  void Add(std::string_view prefix, Revision revision, int64_t keys, int64_t dead);
   // Adds to the batch the blocks that have changed since the last call.
   void Save(WriteBatch* batch);
   // Splits some blocks that are too large, if there are any. `view` shows all that was saved.
@@ -65,6 +71,8 @@ class Counts {
   struct Block {
     int64_t keys = 0;
     int64_t dead = 0;
+    Revision first = INT64_MAX;
+    Revision last = 0;
     size_t key_bytes = 0;     // of keys created since this process started or the block was split
     int64_t split_above = 0;  // the limit of live and dead keys together
     bool changed = false;
@@ -88,18 +96,19 @@ class Counts {
 // Adds the live keys of a block, a record of the table, to `keys`. False: the record is damaged.
 bool AddLiveKeys(std::string_view record, int64_t* keys);
 
-// Where the first block that has live keys begins, if it is after `prefix`. If the block with
-// `prefix` has live keys, or if the meter is over: `prefix`. If all blocks from there on have none:
-// the end of the table of versions. Only for a settled view (range.h), because during an
-// entry the saved counts do not contain its changes yet.
-std::string AfterDeadBlocks(const View& view, const std::string& prefix, Meter* meter);
+// Where the first block that may have live keys at `revision` begins, if it is after `prefix`. If
+// the block with `prefix` may have live keys, or if the meter is over: `prefix`. If all blocks from
+// there on have none: the end of the table of versions. Only for a settled view (range.h), because
+// during an entry the saved counts do not contain its changes yet.
+std::string AfterDeadBlocks(const View& view, const std::string& prefix, Revision revision,
+                            Meter* meter);
 
-// The number of live keys of the range at `revision`, which is at most `newest` and can be read.
+// The number of live keys of the range at `revision`, which is at most the state's and can be read.
 // Reads fewer than three times as many records (keys, blocks and events) as a walk would. Returns
 // nullopt if the meter is over. What an entry is charged depends on its rules only
 // (rules/version.h), not on how the count is computed.
-std::optional<int64_t> CountLive(const View& view, const KeyRange& range, Revision revision,
-                                 Revision newest, Meter* meter);
+std::optional<int64_t> CountLive(const ReadState& state, const KeyRange& range, Revision revision,
+                                 Meter* meter);
 
 }  // namespace raftkv::mvcc
 

@@ -21,7 +21,7 @@ using mvccpb::KeyValue;
 // the next one.
 constexpr int kStepsBeforeSeek = 8;
 constexpr size_t kBytesBeforeSeek = 4096;
-// After this number of deleted keys in a row, the cursor skips blocks that have no live keys.
+// After this number of keys in a row that do not exist, the cursor skips blocks without live keys.
 // Looking for such blocks costs as much as a few steps.
 constexpr int kDeadBeforeSkip = 64;
 
@@ -175,12 +175,12 @@ VersionCursor::VersionCursor(const View& view, KeyRange range, Revision revision
       it_(view.NewIterator(range_.end, meter == nullptr ? nullptr : meter->skips_left())) {}
 
 bool VersionCursor::Next() {
-  int dead = 0;
   while (NextOrDead()) {
     if (!head_.exists()) {
-      if (++dead % kDeadBeforeSkip == 0 && skips_blocks_) PassDeadBlocks();
+      CountDead();
       continue;
     }
+    dead_ = 0;
     if (!charged_) return true;
     if (!key_charged_ && !meter_->WalkKey(StoredKeyBytes(prefix_))) return false;
     return meter_->WalkValue(value_.size());
@@ -202,6 +202,7 @@ bool VersionCursor::NextOrDead() {
     prefix_.assign(VersionPrefix(it_->key()));
     if (meter_ != nullptr && !meter_->Step(it_->key().size() + it_->value().size())) return false;
     const Revision newest = VersionRevision(it_->key());
+    oldest_ = std::min(oldest_, newest);
     key_charged_ =
         charged_ && (meter_->EveryMemberHas(newest) || RAFTKV_MUTANT("leftovers-are-charged"));
     if (key_charged_ && !meter_->WalkKey(StoredKeyBytes(prefix_))) return false;
@@ -209,6 +210,7 @@ bool VersionCursor::NextOrDead() {
       PassVersions(revision_);
       if (!it_->valid()) return false;
       if (!it_->key().starts_with(prefix_)) {  // created after revision_: it_ is at the next key
+        CountDead();
         prefix_.clear();
         continue;
       }
@@ -230,18 +232,23 @@ void VersionCursor::PassVersions(Revision revision) {
   for (int step = 0; step < kStepsBeforeSeek; ++step) {
     it_->Next();
     if (!it_->valid() || !it_->key().starts_with(prefix_)) return;
-    if (VersionRevision(it_->key()) <= revision) return;
+    const Revision version = VersionRevision(it_->key());
+    oldest_ = std::min(oldest_, version);
+    if (version <= revision) return;
     const size_t bytes = it_->key().size() + it_->value().size();
     if (meter_ != nullptr) meter_->Bytes(bytes);
     if (bytes > kBytesBeforeSeek) break;
   }
+  oldest_ = 0;
   seek_ = prefix_;
   AppendRevisionDescending(revision, &seek_);
   it_->Seek(seek_);
 }
 
-void VersionCursor::PassDeadBlocks() {
-  const std::string next = AfterDeadBlocks(view_, prefix_, meter_);
+// The current key did not exist at the revision.
+void VersionCursor::CountDead() {
+  if (++dead_ % kDeadBeforeSkip != 0 || !skips_blocks_) return;
+  const std::string next = AfterDeadBlocks(view_, prefix_, revision_, meter_);
   if (next <= prefix_) return;
   it_->Seek(next);
   prefix_.clear();
@@ -255,7 +262,7 @@ absl::Status Range(const ReadState& state, const RangeRequest& request, Meter* m
   const KeyRange range = VersionRange(request.key(), request.range_end());
   Answer answer(request, meter);
   VersionCursor cursor(state.view, range, revision, meter);
-  if (state.settled && revision == state.revision) cursor.SkipDeadBlocks();
+  if (state.settled) cursor.SkipDeadBlocks();
   int64_t count = 0;
   std::string counted = range.begin;  // `count` contains the keys before this one
   while (!answer.complete() && cursor.Next()) {
@@ -266,7 +273,7 @@ absl::Status Range(const ReadState& state, const RangeRequest& request, Meter* m
   if (meter->over()) return meter->status();
   if (answer.complete()) {
     const std::optional<int64_t> rest =
-        CountLive(state.view, {counted, range.end}, revision, state.revision, meter);
+        CountLive(state, {counted, range.end}, revision, meter);
     if (!rest) return meter->status();
     count += *rest;
   }

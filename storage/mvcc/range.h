@@ -31,8 +31,8 @@ class VersionCursor {
   VersionCursor(const View& view, KeyRange range, Revision revision, Meter* meter = nullptr,
                 Charged charged = Charged::kYes);
 
-  // Next then passes at most about two blocks (counts.h) of deleted keys between two live ones.
-  // Only for the newest revision of a settled view, with a meter, and if the walk is not charged.
+  // Next then skips blocks (counts.h) that had no live keys at the revision. Only for a settled
+  // view, with a meter, and if the walk is not charged.
   void SkipDeadBlocks() { skips_blocks_ = true; }
   bool Next();
   // Moves to the next key, even if it was deleted. If so, head().exists() is false.
@@ -41,11 +41,13 @@ class VersionCursor {
   const std::string& prefix() const { return prefix_; }
   const Head& head() const { return head_; }
   std::string_view value() const { return value_; }
+  // The revision of the oldest version that the cursor has passed; 0 if it has skipped some.
+  Revision oldest() const { return oldest_; }
 
  private:
   void PassKey();
   void PassVersions(Revision revision);
-  void PassDeadBlocks();
+  void CountDead();
 
   const KeyRange range_;
   const Revision revision_;
@@ -56,6 +58,8 @@ class VersionCursor {
   const std::unique_ptr<Iterator> it_;
   bool started_ = false;
   bool skips_blocks_ = false;
+  int dead_ = 0;  // keys in a row that did not exist at the revision
+  Revision oldest_ = INT64_MAX;
   std::string prefix_;        // of the current key
   std::string seek_;          // reused
   bool key_charged_ = false;  // the current key was charged
@@ -68,7 +72,8 @@ struct ReadState {
   const View& view;
   Revision revision;     // the newest
   Revision compacted;    // the oldest that can be read; -1: all can
-  bool settled = false;  // the view contains only complete batches, so counts match its keys
+  bool settled = false;  // the view is of an engine that has only complete batches, so the counts
+                         // match its keys
 };
 
 // What a key and its value are charged in an answer, in bytes.

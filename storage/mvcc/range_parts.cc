@@ -29,7 +29,7 @@ absl::Status RangeParts::Next(const ReadState& state, int64_t bytes_max, Meter* 
   if (keys_done_ && !meter->over()) {
     std::optional<int64_t> rest = 0;
     if (more_ || request_.count_only()) {
-      rest = CountLive(state.view, rest_, revision_, state.revision, meter);
+      rest = CountLive(state, rest_, revision_, meter);
     }
     if (rest) {
       part->mutable_header()->set_revision(newest_);
@@ -45,7 +45,7 @@ absl::Status RangeParts::Next(const ReadState& state, int64_t bytes_max, Meter* 
 void RangeParts::ReadKeys(const ReadState& state, int64_t bytes_max, Meter* meter,
                           RangeResponse* part) {
   VersionCursor cursor(state.view, rest_, revision_, meter);
-  if (state.settled && revision_ == state.revision) cursor.SkipDeadBlocks();
+  if (state.settled) cursor.SkipDeadBlocks();
   int64_t bytes = 0;
   while (cursor.Next()) {
     if (keys_left_ == 0) {

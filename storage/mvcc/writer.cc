@@ -298,7 +298,7 @@ void Writer::DeleteAttached(absl::Span<const Attached> keys) {
 void Writer::ForgetTombstone(std::string_view key) {
   key_buffer_.clear();
   AppendVersionPrefix(key, &key_buffer_);
-  counts_.Add(key_buffer_, 0, -1);
+  counts_.Add(key_buffer_, revision_, 0, -1);
   heads_.SetIfKnown(key, Head());
 }
 
@@ -312,9 +312,10 @@ void Writer::Change(std::string_view key, const Head& before, const Head& after,
   key_buffer_.clear();
   AppendVersionPrefix(key, &key_buffer_);
   if (!after.exists()) {
-    counts_.Add(key_buffer_, -1, +1);
+    counts_.Add(key_buffer_, revision_, -1, +1);
   } else if (!before.exists()) {
-    counts_.Add(key_buffer_, +1, before.mod_revision != 0 ? -1 : 0);  // there is a tombstone
+    const bool tombstone = before.mod_revision != 0;
+    counts_.Add(key_buffer_, revision_, +1, tombstone ? -1 : 0);
   }
   AppendRevisionDescending(revision_, &key_buffer_);
   EncodeHead(after, &record_buffer_);

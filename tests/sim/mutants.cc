@@ -135,6 +135,10 @@ constexpr Mutant kMutants[] = {
     {"counts-forgotten-at-restart", "", "a restart does not load the counts of keys"},
     {"count-of-the-past-is-of-now", "",
      "a read of a past revision counts the keys of the newest one"},
+    {"count-of-a-block-is-of-now", "",
+     "a read of a past revision takes the newest count of each block of keys"},
+    {"split-forgets-old-keys", "",
+     "a block that was split is taken for one without keys at the time of its older ones"},
     // Leases.
     {"renewal-does-not-save-a-lease", "M40",
      "an expiry that was proposed before a renewal takes effect after it"},
