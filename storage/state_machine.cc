@@ -275,7 +275,7 @@ absl::Status StateMachine::Rep::Execute(const proto::Command& command, Meter* me
 
 std::shared_ptr<const StateSnapshot> StateMachine::Rep::Snapshot() {
   return saved.Get([this](const State& state) {
-    return std::make_shared<const StateSnapshot>(engine().NewView(), state);
+    return std::make_shared<const StateSnapshot>(engine().NewView(), state, shared.block_keys);
   });
 }
 

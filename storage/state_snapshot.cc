@@ -14,8 +14,9 @@
 
 namespace raftkv {
 
-StateSnapshot::StateSnapshot(std::shared_ptr<const View> view, const State& state)
-    : view_(std::move(view)), state_(state) {}
+StateSnapshot::StateSnapshot(std::shared_ptr<const View> view, const State& state,
+                             int64_t block_keys)
+    : view_(std::move(view)), state_(state), block_keys_(block_keys) {}
 
 absl::Status StateSnapshot::Range(const etcdserverpb::RangeRequest& request, const Limits& limits,
                                   etcdserverpb::RangeResponse* response) const {

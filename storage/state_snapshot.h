@@ -25,7 +25,8 @@ namespace raftkv {
 
 class StateSnapshot {
  public:
-  StateSnapshot(std::shared_ptr<const View> view, const State& state);
+  // `block_keys`: see StateMachineOptions.
+  StateSnapshot(std::shared_ptr<const View> view, const State& state, int64_t block_keys);
 
   Revision revision() const { return state_.revision; }
   Revision compacted_revision() const { return state_.compacted; }  // oldest readable; -1: all are
@@ -92,11 +93,12 @@ class StateSnapshot {
 
  private:
   mvcc::ReadState read_state() const {
-    return {*view_, state_.revision, state_.compacted, /*settled=*/true};
+    return {*view_, state_.revision, state_.compacted, /*settled=*/true, block_keys_};
   }
 
   const std::shared_ptr<const View> view_;
   const State state_;
+  const int64_t block_keys_;
 };
 
 }  // namespace raftkv

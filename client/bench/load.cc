@@ -87,6 +87,9 @@ struct Run {
   Verb verb;
   bool fill;  // write every key once, instead of random keys until the end
   Phases phases;
+  // Different in each run. Otherwise a run would begin with the keys of the one before, which the
+  // server has in its caches.
+  uint64_t seed = static_cast<uint64_t>(absl::GetCurrentTimeNanos());
   // The revision of each key's last write, as far as known. Used by txns only.
   std::vector<std::atomic<int64_t>> revisions =
       std::vector<std::atomic<int64_t>>(verb == Verb::kTxn ? options.key_space : 0);
@@ -322,7 +325,8 @@ class Driver {
     for (size_t i = 0; i < static_cast<size_t>(run.options.clients); ++i) {
       const size_t channel = i % channels.size();
       if (channel % threads != number) continue;
-      workers_.push_back(std::make_unique<Worker>(run, tally, *channels[channel], alarms_, i));
+      workers_.push_back(
+          std::make_unique<Worker>(run, tally, *channels[channel], alarms_, run.seed + i));
     }
   }
 

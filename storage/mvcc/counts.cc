@@ -20,10 +20,14 @@ constexpr size_t kSplitBytes = 2 << 20;
 constexpr int64_t kSplitSkips = 16'384;
 constexpr int kSplitsAfterBatch = 4;
 constexpr size_t kSplitBytesAfterBatch = 2 * kSplitBytes;
-// CountPart: how many keys of a part are walked before the others, and how many deleted keys that
-// the engine has not removed yet the others may have.
-constexpr int kKeysBeforeOthers = 16;
+// A walk over this part of a block, 16 keys, costs about as much as a search for blocks.
+constexpr int64_t kPartOfFew = 16;
+// CountPart: what the walk of the others may cost, and how many deleted keys that the engine has
+// not removed yet it may pass.
+constexpr int64_t kStepsOfOthers = 2 * kBlockKeys;
 constexpr int64_t kSkipsOfOthers = 256;
+// The records of blocks are small and next to each other, so this number of them costs one step.
+constexpr int64_t kBlocksOfStep = 4;
 
 std::string BlockKey(std::string_view begin) { return std::string(1, kCountTable).append(begin); }
 
@@ -60,62 +64,84 @@ std::optional<int64_t> LiveAt(const Record& block, Revision revision) {
 std::optional<int64_t> Walk(const View& view, KeyRange range, Revision revision, Meter* meter,
                             VersionCursor::Charged charged) {
   VersionCursor cursor(view, std::move(range), revision, meter, charged);
+  if (charged == VersionCursor::Charged::kNo) cursor.ShowExistenceOnly();
   int64_t keys = 0;
   while (cursor.Next()) ++keys;
   if (meter->over()) return std::nullopt;
   return keys;
 }
 
+// Counts a range that has few keys, live and dead. Nullopt if it has more, or if the meter is over.
+std::optional<int64_t> CountFew(const ReadState& state, const KeyRange& range, Revision revision,
+                                Meter* meter) {
+  const int64_t steps = std::min(state.block_keys / kPartOfFew, meter->steps_left());
+  Meter few({.steps_max = steps}, kSkipsOfOthers);
+  const auto keys = Walk(state.view, range, revision, &few, VersionCursor::Charged::kNo);
+  return meter->Charge(steps - few.steps_left()) ? keys : std::nullopt;
+}
+
 // Counts the live keys of a part of a block. `others` are the other parts of the block, which has
 // `live` keys in all. Walks the part and the others in turn, until one of the two ends. So a part
-// that contains all keys of its block costs no more than one without keys.
-std::optional<int64_t> CountPart(const View& view, KeyRange part, std::vector<KeyRange> others,
-                                 int64_t live, Revision revision, Meter* meter) {
-  VersionCursor cursor(view, std::move(part), revision, meter, VersionCursor::Charged::kNo);
-  // The others may have many removed keys that the engine has to pass. Then only the part is walked.
-  Meter meter_of_others({.steps_max = 2 * kBlockKeys}, kSkipsOfOthers);
+// that contains all keys of its block costs little, as one without keys does.
+std::optional<int64_t> CountPart(const ReadState& state, KeyRange part,
+                                 std::vector<KeyRange> others, int64_t live, Revision revision,
+                                 Meter* meter) {
+  const int64_t steps_of_few = state.block_keys / kPartOfFew;
+  const int64_t steps_left = meter->steps_left();
+  // The others may have many removed keys that the engine has to pass. Then only the part is
+  // walked.
+  Meter meter_of_others({.steps_max = std::min(kStepsOfOthers, steps_left)}, kSkipsOfOthers);
+  int64_t steps_of_others = 0;
   std::optional<VersionCursor> other;
+  VersionCursor cursor(state.view, std::move(part), revision, meter, VersionCursor::Charged::kNo);
+  cursor.ShowExistenceOnly();
   int64_t keys = 0;
-  for (int walked = 0; cursor.NextOrDead(); ++walked) {
+  while (cursor.NextOrDead()) {
     if (cursor.head().exists()) ++keys;
-    if (walked < kKeysBeforeOthers || meter_of_others.over()) continue;
-    if (!meter->Step()) break;
-    for (;; other.reset()) {
+    const int64_t steps = steps_left - meter->steps_left() - steps_of_others;
+    while (steps_of_others + steps_of_few < steps && !meter_of_others.over()) {
       if (!other) {
         if (others.empty()) return live;
-        other.emplace(view, std::move(others.back()), revision, &meter_of_others);
+        other.emplace(state.view, std::move(others.back()), revision, &meter_of_others);
+        other->ShowExistenceOnly();
         others.pop_back();
       }
-      if (other->NextOrDead()) {
-        if (other->head().exists()) --live;
-        break;
-      }
-      if (meter_of_others.over()) break;
+      const int64_t before = meter_of_others.steps_left();
+      const bool on_key = other->NextOrDead();
+      if (on_key && other->head().exists()) --live;
+      if (!on_key && !meter_of_others.over()) other.reset();
+      const int64_t taken = before - meter_of_others.steps_left();
+      steps_of_others += taken;
+      if (!meter->Charge(taken)) return std::nullopt;
     }
   }
   if (meter->over()) return std::nullopt;
   return keys;
 }
 
-// The live keys of a range at one revision, by blocks.
-struct ByBlocks {
-  int64_t keys = 0;              // that were counted
-  std::vector<KeyRange> others;  // whose keys must be walked
-  int64_t size_of_others = 0;    // keys of the blocks of `others`, live and dead
+// What the records of the blocks say of a range at one revision.
+struct Blocks {
+  int64_t keys = 0;              // live keys that were counted
+  std::vector<KeyRange> parts;   // of blocks; nothing is known of these parts
+  std::vector<KeyRange> others;  // whole blocks whose live keys are not known for the revision
+  int64_t newest_of_others = 0;  // their live keys at the newest revision
+  int64_t size_of_others = 0;    // their keys, live and dead
 };
 
+// Adds [begin, end) to the ranges, which are in order.
+void Append(std::string_view begin, std::string_view end, std::vector<KeyRange>* ranges) {
+  if (!ranges->empty() && ranges->back().end == begin) {
+    ranges->back().end = end;
+  } else {
+    ranges->push_back({std::string(begin), std::string(end)});
+  }
+}
+
 // Nullopt if the meter is over. Charges local steps only.
-std::optional<ByBlocks> CountBlocks(const ReadState& state, const KeyRange& range,
-                                    Revision revision, Meter* meter) {
+std::optional<Blocks> ReadBlocks(const ReadState& state, const KeyRange& range, Revision revision,
+                                 Meter* meter) {
   const View& view = state.view;
-  ByBlocks result;
-  const auto walk_later = [&result](std::string_view begin, std::string_view end) {
-    if (!result.others.empty() && result.others.back().end == begin) {
-      result.others.back().end = end;
-    } else {
-      result.others.push_back({std::string(begin), std::string(end)});
-    }
-  };
+  Blocks result;
   const std::unique_ptr<Iterator> it = view.NewIterator(TableEnd(kCountTable), meter->skips_left());
   // A view of an incomplete batch has forward iterators only. The first block is then not known if
   // it begins before the range.
@@ -123,61 +149,47 @@ std::optional<ByBlocks> CountBlocks(const ReadState& state, const KeyRange& rang
   if (!state.settled || !it->valid() || it->key().front() != kCountTable) {
     it->Seek(BlockKey(range.begin));
   }
-  if (!it->valid() || it->key().substr(1) > range.begin) {
-    const std::string_view end = it->valid() ? it->key().substr(1) : std::string_view(range.end);
-    walk_later(range.begin, std::min<std::string_view>(end, range.end));
-  }
-  Record block;
-  for (std::string begin, end; it->valid() && it->key().substr(1) < range.end; begin.swap(end)) {
-    if (begin.empty()) begin = it->key().substr(1);
+  std::string begin = it->valid() ? std::string(it->key().substr(1)) : TableEnd(kVersionTable);
+  if (begin > range.begin) Append(range.begin, std::min(begin, range.end), &result.parts);
+  int64_t blocks = 0;
+  while (it->valid() && begin < range.end) {
+    Record block;
     CHECK(Decode(it->value(), &block));
-    if (!meter->Step(it->key().size())) return std::nullopt;
+    meter->Bytes(it->key().size());
+    if (++blocks % kBlocksOfStep == 0 && !meter->Step()) return std::nullopt;
     it->Next();
-    end = it->valid() ? std::string(it->key().substr(1)) : TableEnd(kVersionTable);
+    if (meter->over()) return std::nullopt;
+    std::string end = it->valid() ? std::string(it->key().substr(1)) : TableEnd(kVersionTable);
     const std::optional<int64_t> live = LiveAt(block, revision);
-    const bool begins_before = begin < range.begin, ends_after = end > range.end;
-    if (!live) {
-      walk_later(std::max(begin, range.begin), std::min(end, range.end));
-      result.size_of_others += block.keys + block.dead;
-    } else if (*live == 0 || (!begins_before && !ends_after)) {
-      result.keys += *live;
-    } else {
+    const KeyRange part{std::max(begin, range.begin), std::min(end, range.end)};
+    if (part.begin == begin && part.end == end) {
+      if (live) {
+        result.keys += *live;
+      } else {
+        Append(begin, end, &result.others);
+        result.newest_of_others += block.keys;
+        result.size_of_others += block.keys + block.dead;
+      }
+    } else if (!live) {
+      Append(part.begin, part.end, &result.parts);
+    } else if (*live > 0) {
       std::vector<KeyRange> others;
-      if (begins_before) others.push_back({begin, range.begin});
-      if (ends_after) others.push_back({range.end, end});
-      const std::optional<int64_t> part =
-          CountPart(view, {std::max(begin, range.begin), std::min(end, range.end)},
-                    std::move(others), *live, revision, meter);
-      if (!part) return std::nullopt;
-      result.keys += *part;
+      if (begin < part.begin) others.push_back({begin, part.begin});
+      if (part.end < end) others.push_back({part.end, end});
+      const auto keys = CountPart(state, part, std::move(others), *live, revision, meter);
+      if (!keys) return std::nullopt;
+      result.keys += *keys;
     }
+    begin = std::move(end);
   }
   if (meter->over()) return std::nullopt;
   return result;
 }
 
-// Completes the count of CountBlocks.
-std::optional<int64_t> CountOthers(const View& view, ByBlocks counted, Revision revision,
-                                   Meter* meter) {
-  for (KeyRange& range : counted.others) {
-    const std::optional<int64_t> keys =
-        Walk(view, std::move(range), revision, meter, VersionCursor::Charged::kNo);
-    if (!keys) return std::nullopt;
-    counted.keys += *keys;
-  }
-  return counted.keys;
-}
-
-std::optional<int64_t> CountNewest(const ReadState& state, const KeyRange& range, Meter* meter) {
-  std::optional<ByBlocks> counted = CountBlocks(state, range, INT64_MAX, meter);
-  if (!counted) return std::nullopt;
-  return CountOthers(state.view, std::move(*counted), INT64_MAX, meter);
-}
-
-// By how much the number of live keys of the range has grown since `revision`. Nullopt if there are
-// more than `events_max` events since then, or if the meter is over.
-std::optional<int64_t> GrowthSince(const View& view, const KeyRange& range, Revision revision,
-                                   int64_t events_max, Meter* meter) {
+// By how much the number of live keys of these ranges has grown since `revision`. Nullopt if there
+// are more than `events_max` events since then, or if the meter is over.
+std::optional<int64_t> GrowthSince(const View& view, const std::vector<KeyRange>& ranges,
+                                   Revision revision, int64_t events_max, Meter* meter) {
   std::string begin, prefix;
   AppendEventKey({revision + 1, 0}, &begin);
   const std::unique_ptr<Iterator> it = view.NewIterator(TableEnd(kEventTable), meter->skips_left());
@@ -188,18 +200,54 @@ std::optional<int64_t> GrowthSince(const View& view, const KeyRange& range, Revi
     if (event.created == event.deleted) continue;
     prefix.clear();
     AppendVersionPrefix(event.key, &prefix);
-    const std::string key = BeforeVersions(prefix);  // in the range if the key's versions are
-    if (key < range.begin || key >= range.end) continue;
+    const std::string key = BeforeVersions(prefix);  // in a range if the key's versions are
+    const auto after = std::upper_bound(
+        ranges.begin(), ranges.end(), key,
+        [](const std::string& k, const KeyRange& range) { return k < range.begin; });
+    if (after == ranges.begin() || key >= std::prev(after)->end) continue;
     growth += event.created ? 1 : -1;
   }
   if (meter->over()) return std::nullopt;
   return growth;
 }
 
+// Charges local steps only.
+std::optional<int64_t> Count(const ReadState& state, const KeyRange& range, Revision revision,
+                             Meter* meter) {
+  if (const auto few = CountFew(state, range, revision, meter)) return few;
+  if (meter->over()) return std::nullopt;
+  std::optional<Blocks> blocks = ReadBlocks(state, range, revision, meter);
+  if (!blocks) return std::nullopt;
+  int64_t keys = blocks->keys;
+  const auto walk = [&](std::vector<KeyRange> ranges) {
+    for (KeyRange& part : ranges) {
+      const auto more =
+          Walk(state.view, std::move(part), revision, meter, VersionCursor::Charged::kNo);
+      if (!more) return false;
+      keys += *more;
+    }
+    return true;
+  };
+  if (!walk(std::move(blocks->parts))) return std::nullopt;
+  // If there are fewer events since `revision` than keys to walk, start from the newest count and
+  // subtract what these events changed. Leave enough steps for the walk.
+  const int64_t events_max = std::min(meter->steps_left() / 2, blocks->size_of_others);
+  if (state.revision - revision <= events_max) {
+    const auto growth = GrowthSince(state.view, blocks->others, revision, events_max, meter);
+    if (growth) return keys + blocks->newest_of_others - *growth;
+    if (meter->over()) return std::nullopt;
+  }
+  // Each key costs at least a step: do not begin a walk that cannot end.
+  if (blocks->size_of_others > meter->steps_left()) meter->Charge(blocks->size_of_others);
+  if (meter->over() || !walk(std::move(blocks->others))) return std::nullopt;
+  return keys;
+}
+
 }  // namespace
 
-Counts::Counts(int64_t block_keys)
+Counts::Counts(int64_t block_keys, const ClusterVersion* version)
     : block_keys_(block_keys),
+      version_(*version),
       blocks_{{std::string(1, kVersionTable), Block{.split_above = block_keys}}} {
   found_ = blocks_.begin();
 }
@@ -217,7 +265,8 @@ absl::Status Counts::Load(const Engine& engine) {
                                          .dead = record.dead,
                                          .first = record.first,
                                          .last = record.last,
-                                         .split_above = block_keys_};
+                                         // Earlier programs made larger blocks.
+                                         .split_above = (record.first == 0 ? 4 : 1) * block_keys_};
                        const std::string first(key.substr(1));
                        blocks_[first] = block;
                        if (block.large()) large_.push_back(first);
@@ -242,25 +291,35 @@ void Counts::Add(std::string_view prefix, Revision revision, int64_t keys, int64
   Touch(found_);
 }
 
-void Counts::Touch(Blocks::iterator block) {
+void Counts::Touch(BlockMap::iterator block) {
   if (!block->second.changed) changed_.push_back(block);
   block->second.changed = true;
 }
 
 void Counts::Save(WriteBatch* batch) {
   std::string record;
-  for (const Blocks::iterator it : changed_) {
+  for (size_t i = 0; i < changed_.size(); ++i) {
+    const BlockMap::iterator it = changed_[i];
     Block& block = it->second;
     block.changed = false;
     if (block.size() == 0 && it != blocks_.begin()) {
+      if (block.first == 0) {  // then it may have dead keys that were not counted
+        const auto before = std::prev(it);
+        before->second.first = 0;
+        before->second.last = std::max(before->second.last, block.last);
+        Touch(before);
+      }
       batch->Delete(BlockKey(it->first));
       if (found_ == it) found_ = blocks_.begin();
       blocks_.erase(it);
       continue;
     }
     record.clear();
-    for (const int64_t number : {block.keys, block.dead, block.first, block.last}) {
-      PutVarint64(&record, static_cast<uint64_t>(number));
+    PutVarint64(&record, static_cast<uint64_t>(block.keys));
+    PutVarint64(&record, static_cast<uint64_t>(block.dead));
+    if (version_ >= kBlockRevisionsVersion) {
+      PutVarint64(&record, static_cast<uint64_t>(block.first));
+      PutVarint64(&record, static_cast<uint64_t>(block.last));
     }
     batch->Put(BlockKey(it->first), record);
     if (block.large()) large_.push_back(it->first);
@@ -272,7 +331,7 @@ void Counts::MaybeSplit(const View& view, WriteBatch* batch) {
   CHECK(changed_.empty()) << "only saved blocks are split";
   size_t bytes_left = kSplitBytesAfterBatch;
   for (int splits_left = kSplitsAfterBatch; splits_left > 0 && bytes_left > 0 && !large_.empty();) {
-    const Blocks::iterator it = blocks_.find(large_.back());
+    const BlockMap::iterator it = blocks_.find(large_.back());
     large_.pop_back();
     if (it == blocks_.end() || !it->second.large()) continue;
     --splits_left;
@@ -281,7 +340,7 @@ void Counts::MaybeSplit(const View& view, WriteBatch* batch) {
   Save(batch);
 }
 
-bool Counts::Split(const View& view, Blocks::iterator it, size_t* bytes_left) {
+bool Counts::Split(const View& view, BlockMap::iterator it, size_t* bytes_left) {
   // Half of the block's keys, dead ones included, stay. One more key is read.
   const int64_t keys_max = block_keys_ / 2;
   // The limit of steps is never reached. It is set because only then skipped keys are limited.
@@ -356,29 +415,16 @@ std::optional<int64_t> CountLive(const ReadState& state, const KeyRange& range, 
   if (range.begin >= range.end) return 0;
   using Charged = VersionCursor::Charged;
   if (IsOneKey(range)) return Walk(state.view, range, revision, meter, Charged::kNo);
-  if (revision == state.revision || RAFTKV_MUTANT("count-of-the-past-is-of-now")) {
-    const std::optional<int64_t> keys = CountNewest(state, range, meter);
-    if (!keys || !meter->in_entry()) return keys;
-    // Where blocks are cut is local, so the charge depends only on the number of keys.
-    const int64_t block_keys = meter->rules().count_block_keys;
-    if (!meter->Walk(std::min(*keys, block_keys + *keys / block_keys))) return std::nullopt;
-    return keys;
+  if (revision < state.revision && !RAFTKV_MUTANT("count-of-the-past-is-of-now")) {
+    if (meter->in_entry()) return Walk(state.view, range, revision, meter, Charged::kYes);
+    return Count(state, range, revision, meter);
   }
-  if (meter->in_entry()) return Walk(state.view, range, revision, meter, Charged::kYes);
-  std::optional<ByBlocks> counted = CountBlocks(state, range, revision, meter);
-  if (!counted) return std::nullopt;
-  // If there are fewer events since `revision` than keys to walk, count the keys at the newest
-  // revision and subtract what these events changed. Each revision has an event.
-  const int64_t events_max = std::min(meter->steps_left(), counted->size_of_others);
-  if (state.revision - revision <= events_max) {
-    const std::optional<int64_t> now = CountNewest(state, range, meter);
-    if (!now) return std::nullopt;
-    if (const auto growth = GrowthSince(state.view, range, revision, events_max, meter)) {
-      return *now - *growth;
-    }
-    if (meter->over()) return std::nullopt;
-  }
-  return CountOthers(state.view, std::move(*counted), revision, meter);
+  const std::optional<int64_t> keys = Count(state, range, INT64_MAX, meter);
+  if (!keys || !meter->in_entry()) return keys;
+  // Where blocks are cut is local, so the charge depends only on the number of keys.
+  const int64_t block_keys = meter->rules().count_block_keys;
+  if (!meter->Walk(std::min(*keys, block_keys + *keys / block_keys))) return std::nullopt;
+  return keys;
 }
 
 }  // namespace raftkv::mvcc

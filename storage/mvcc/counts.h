@@ -7,8 +7,12 @@
 //   c ‖ prefix of the first key (layout.h)  ->  number of live keys up to where the next block
 //   begins, number of dead keys (absent: 0), first and last revision (absent: not known)
 //
+// Programs that know cluster versions up to 4 do not know the two revisions. So they are saved from
+// version 5 on.
+//
 // The sum over all blocks is exact in every view, because a batch that creates or deletes keys also
-// writes the new counts. A reader adds up the blocks within its range and walks the two ends. Reads
+// writes the new counts. A reader adds up the blocks within its range. Of a block that is partly in
+// the range it walks this part, or the others, whatever ends first (CountPart in counts.cc). Reads
 // also use the blocks to skip deleted keys (AfterDeadBlocks).
 //
 // No key of the block existed before its first revision, and none was created or deleted after its
@@ -39,22 +43,23 @@
 #include "storage/engine/engine.h"
 #include "storage/mvcc/layout.h"
 #include "storage/rules/meter.h"
+#include "storage/rules/version.h"
 
 namespace raftkv::mvcc {
 
 struct ReadState;
 
-// A count over n keys, live or dead, adds up about n / 180 blocks and walks at most 180 keys at each
-// of its ends. In smaller blocks, a count of very many keys would be more expensive than what an
-// entry is charged for it (Rules::count_block_keys).
+// A count over n keys, live or dead, reads about n / 180 blocks, which cost a step for each four,
+// and walks at most a block at each of its ends. An entry is charged n / 1,024 steps for the blocks
+// (Rules::count_block_keys), which is about the same.
 inline constexpr int64_t kBlockKeys = 256;
 inline constexpr size_t kBlockKeyBytes = 4 << 20;
 
 // The table in memory and its changes. Owned by Writer.
 class Counts {
  public:
-  // A block with more than `block_keys` keys is split.
-  explicit Counts(int64_t block_keys);
+  // A block with more than `block_keys` keys is split. `version`: the cluster version in force.
+  Counts(int64_t block_keys, const ClusterVersion* version);
   // DataLoss: a record is damaged.
   absl::Status Load(const Engine& engine);
 
@@ -80,16 +85,17 @@ class Counts {
     int64_t size() const { return keys + dead; }
     bool large() const { return size() > split_above || key_bytes > kBlockKeyBytes; }
   };
-  using Blocks = std::map<std::string, Block, std::less<>>;
-  void Touch(Blocks::iterator block);
+  using BlockMap = std::map<std::string, Block, std::less<>>;
+  void Touch(BlockMap::iterator block);
   // False: the block was not split, because the keys that one split may read contain no place to
   // divide it.
-  bool Split(const View& view, Blocks::iterator block, size_t* bytes_left);
+  bool Split(const View& view, BlockMap::iterator block, size_t* bytes_left);
 
   const int64_t block_keys_;
-  Blocks blocks_;           // by where they begin; the first one is never removed
-  Blocks::iterator found_;  // the block of the last Add; the next Add often needs the same one
-  std::vector<Blocks::iterator> changed_;
+  const ClusterVersion& version_;
+  BlockMap blocks_;           // by where they begin; the first one is never removed
+  BlockMap::iterator found_;  // the block of the last Add; the next Add often needs the same one
+  std::vector<BlockMap::iterator> changed_;
   std::vector<std::string> large_;  // blocks that were too large; some may be gone or smaller now
 };
 
@@ -104,9 +110,9 @@ std::string AfterDeadBlocks(const View& view, const std::string& prefix, Revisio
                             Meter* meter);
 
 // The number of live keys of the range at `revision`, which is at most the state's and can be read.
-// Reads fewer than three times as many records (keys, blocks and events) as a walk would. Returns
-// nullopt if the meter is over. What an entry is charged depends on its rules only
-// (rules/version.h), not on how the count is computed.
+// It costs at most about three times the steps of a walk. Returns nullopt if the meter is over.
+// What an entry is charged depends on its rules only (rules/version.h), not on how the count is
+// computed.
 std::optional<int64_t> CountLive(const ReadState& state, const KeyRange& range, Revision revision,
                                  Meter* meter);
 

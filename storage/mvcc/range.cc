@@ -21,9 +21,9 @@ using mvccpb::KeyValue;
 // the next one.
 constexpr int kStepsBeforeSeek = 8;
 constexpr size_t kBytesBeforeSeek = 4096;
-// After this number of keys in a row that do not exist, the cursor skips blocks without live keys.
-// Looking for such blocks costs as much as a few steps.
-constexpr int kDeadBeforeSkip = 64;
+// Looking for blocks without live keys costs as much as a few steps. So the cursor does it after
+// this part of a block: 64 keys.
+constexpr int64_t kPartBeforeSkip = 4;
 
 bool HasFilter(const RangeRequest& r) {
   return r.min_mod_revision() != 0 || r.max_mod_revision() != 0 || r.min_create_revision() != 0 ||
@@ -207,6 +207,10 @@ bool VersionCursor::NextOrDead() {
         charged_ && (meter_->EveryMemberHas(newest) || RAFTKV_MUTANT("leftovers-are-charged"));
     if (key_charged_ && !meter_->WalkKey(StoredKeyBytes(prefix_))) return false;
     if (newest > revision_) {
+      if (existence_only_) {
+        DecodeVersion(it_->key(), it_->value(), &head_, &value_);
+        if (head_.exists() && head_.create_revision <= revision_) return true;
+      }
       PassVersions(revision_);
       if (!it_->valid()) return false;
       if (!it_->key().starts_with(prefix_)) {  // created after revision_: it_ is at the next key
@@ -245,11 +249,23 @@ void VersionCursor::PassVersions(Revision revision) {
   it_->Seek(seek_);
 }
 
+void VersionCursor::SkipDeadBlocks(const ReadState& state) {
+  skips_blocks_at_ = revision_ == state.revision ? INT64_MAX : revision_;
+  dead_before_skip_ = std::max<int64_t>(1, state.block_keys / kPartBeforeSkip);
+}
+
 // The current key did not exist at the revision.
 void VersionCursor::CountDead() {
-  if (++dead_ % kDeadBeforeSkip != 0 || !skips_blocks_) return;
-  const std::string next = AfterDeadBlocks(view_, prefix_, revision_, meter_);
-  if (next <= prefix_) return;
+  if (skips_blocks_at_ < 0) return;
+  if (dead_++ == 0) next_skip_ = dead_before_skip_;
+  if (dead_ < next_skip_) return;
+  const std::string next = AfterDeadBlocks(view_, prefix_, skips_blocks_at_, meter_);
+  if (next <= prefix_) {
+    next_skip_ *= 2;
+    return;
+  }
+  dead_ = 0;
+  oldest_ = 0;
   it_->Seek(next);
   prefix_.clear();
 }
@@ -262,7 +278,7 @@ absl::Status Range(const ReadState& state, const RangeRequest& request, Meter* m
   const KeyRange range = VersionRange(request.key(), request.range_end());
   Answer answer(request, meter);
   VersionCursor cursor(state.view, range, revision, meter);
-  if (state.settled) cursor.SkipDeadBlocks();
+  if (state.settled) cursor.SkipDeadBlocks(state);
   int64_t count = 0;
   std::string counted = range.begin;  // `count` contains the keys before this one
   while (!answer.complete() && cursor.Next()) {
@@ -272,8 +288,7 @@ absl::Status Range(const ReadState& state, const RangeRequest& request, Meter* m
   }
   if (meter->over()) return meter->status();
   if (answer.complete()) {
-    const std::optional<int64_t> rest =
-        CountLive(state, {counted, range.end}, revision, meter);
+    const std::optional<int64_t> rest = CountLive(state, {counted, range.end}, revision, meter);
     if (!rest) return meter->status();
     count += *rest;
   }

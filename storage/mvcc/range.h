@@ -13,10 +13,21 @@
 #include "absl/status/status.h"
 #include "proto/etcd/rpc.pb.h"
 #include "storage/engine/engine.h"
+#include "storage/mvcc/counts.h"
 #include "storage/mvcc/layout.h"
 #include "storage/rules/meter.h"
 
 namespace raftkv::mvcc {
+
+// The store as one reader sees it.
+struct ReadState {
+  const View& view;
+  Revision revision;     // the newest
+  Revision compacted;    // the oldest that can be read; -1: all can
+  bool settled = false;  // the view is of an engine that has only complete batches, so the counts
+                         // match its keys
+  int64_t block_keys = kBlockKeys;  // of the state machine
+};
 
 // Walks the keys of `range` in order, each at its newest version at or below `revision`. Skips
 // deleted keys. It starts before the first key:  while (cursor.Next()) use(cursor.key(), ...);
@@ -31,9 +42,13 @@ class VersionCursor {
   VersionCursor(const View& view, KeyRange range, Revision revision, Meter* meter = nullptr,
                 Charged charged = Charged::kYes);
 
-  // Next then skips blocks (counts.h) that had no live keys at the revision. Only for a settled
-  // view, with a meter, and if the walk is not charged.
-  void SkipDeadBlocks() { skips_blocks_ = true; }
+  // After some keys in a row that did not exist at the revision, the cursor then skips blocks
+  // (counts.h) of which the same is known. Only if the state is settled, with a meter, and if the
+  // walk is not charged.
+  void SkipDeadBlocks(const ReadState& state);
+  // Then only head().exists() says something of a key. This is cheaper for past revisions of keys
+  // that are often rewritten. Only if the walk is not charged.
+  void ShowExistenceOnly() { existence_only_ = true; }
   bool Next();
   // Moves to the next key, even if it was deleted. If so, head().exists() is false.
   bool NextOrDead();
@@ -41,7 +56,7 @@ class VersionCursor {
   const std::string& prefix() const { return prefix_; }
   const Head& head() const { return head_; }
   std::string_view value() const { return value_; }
-  // The revision of the oldest version that the cursor has passed; 0 if it has skipped some.
+  // The revision of the oldest version that the cursor has passed; 0 if it has skipped any.
   Revision oldest() const { return oldest_; }
 
  private:
@@ -57,23 +72,17 @@ class VersionCursor {
   const View& view_;
   const std::unique_ptr<Iterator> it_;
   bool started_ = false;
-  bool skips_blocks_ = false;
-  int dead_ = 0;  // keys in a row that did not exist at the revision
+  bool existence_only_ = false;
+  Revision skips_blocks_at_ = -1;  // -1: it skips none
+  int64_t dead_before_skip_ = 0;
+  int64_t dead_ = 0;       // keys in a row that did not exist at the revision
+  int64_t next_skip_ = 0;  // look for such blocks at this number of them
   Revision oldest_ = INT64_MAX;
   std::string prefix_;        // of the current key
   std::string seek_;          // reused
   bool key_charged_ = false;  // the current key was charged
   Head head_;
   std::string_view value_;
-};
-
-// The store as one reader sees it.
-struct ReadState {
-  const View& view;
-  Revision revision;     // the newest
-  Revision compacted;    // the oldest that can be read; -1: all can
-  bool settled = false;  // the view is of an engine that has only complete batches, so the counts
-                         // match its keys
 };
 
 // What a key and its value are charged in an answer, in bytes.

@@ -45,7 +45,7 @@ absl::Status RangeParts::Next(const ReadState& state, int64_t bytes_max, Meter* 
 void RangeParts::ReadKeys(const ReadState& state, int64_t bytes_max, Meter* meter,
                           RangeResponse* part) {
   VersionCursor cursor(state.view, rest_, revision_, meter);
-  if (state.settled) cursor.SkipDeadBlocks();
+  if (state.settled) cursor.SkipDeadBlocks(state);
   int64_t bytes = 0;
   while (cursor.Next()) {
     if (keys_left_ == 0) {

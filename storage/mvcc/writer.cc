@@ -80,14 +80,14 @@ void HeadCache::MaybeForget() {
 }
 
 Writer::Writer(const Engine& engine, WriteBatch* batch, uint64_t* digest, Leases* leases,
-               int64_t block_keys)
+               int64_t block_keys, const ClusterVersion* version)
     : engine_(engine),
       batch_(batch),
       digest_(digest),
       leases_(*leases),
       overlay_(engine, *batch),
       heads_(kHeadCacheBytes),
-      counts_(block_keys) {}
+      counts_(block_keys, version) {}
 
 void Writer::BeginEntry(Revision revision) {
   revision_ = revision;

@@ -67,9 +67,9 @@ class HeadCache {
 class Writer {
  public:
   // `batch` receives the changes. Each change is mixed into `digest`. `leases` learns which keys
-  // are attached to leases. `block_keys`: see Counts.
+  // are attached to leases. `block_keys` and `version`: see Counts.
   Writer(const Engine& engine, WriteBatch* batch, uint64_t* digest, Leases* leases,
-         int64_t block_keys);
+         int64_t block_keys, const ClusterVersion* version);
   absl::Status Load() { return counts_.Load(engine_); }
 
   // `revision` is the main revision that the entry gets if it changes anything.

@@ -30,6 +30,12 @@ bool Meter::Step(size_t bytes) {
 
 void Meter::Bytes(size_t bytes) { Take(kLocalCosts.OfValue(bytes)); }
 
+bool Meter::Charge(int64_t steps) {
+  if (steps_left_ < steps) exhausted_ = true;
+  Take(steps);
+  return !over();
+}
+
 void Meter::Take(int64_t steps) {
   // A record that costs more than what is left is still read; the next Step fails.
   steps_left_ -= std::min(steps_left_, steps);

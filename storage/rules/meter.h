@@ -54,6 +54,8 @@ class Meter {
   bool Step(size_t bytes = 0);
   // Charges bytes that are read, copied or hashed in addition to records.
   void Bytes(size_t bytes);
+  // Charges steps that another meter has counted. Returns !over().
+  bool Charge(int64_t steps);
   // Whether steps are limited. If not, callers may skip work that only measures.
   bool limited() const { return limited_; }
   int64_t steps_left() const { return steps_left_; }

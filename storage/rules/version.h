@@ -15,6 +15,8 @@
 //      digests are kept (tables/digests.h); logs are cut, and a member that needs an entry that
 //      was cut gets a snapshot (server/member/log_tail.h)
 //   4  commands may belong to a session (tables/sessions.h)
+//   5  the rules are those of version 4; members save more about their blocks of keys
+//      (mvcc/counts.h)
 //
 // To change a rule: add a version here, with its rules in RulesOf, and teach tests/model the same.
 // To add a field to a command: add a version, and a row for the field to FieldVersions
@@ -32,7 +34,7 @@ namespace raftkv {
 
 using ClusterVersion = uint64_t;
 inline constexpr ClusterVersion kFirstVersion = 1;
-inline constexpr ClusterVersion kNewestVersion = 4;  // the newest version that this program knows
+inline constexpr ClusterVersion kNewestVersion = 5;  // the newest version that this program knows
 
 // The versions that code asks for by name. What is true from each one on:
 inline constexpr ClusterVersion kMembersVersion = 3;  // there is the command ChangeMembers
@@ -48,6 +50,8 @@ inline constexpr ClusterVersion kSessionsVersion = 4;  // there is the field Com
 // A member that knows it declines a forwarded proposal that is meant for another term
 // (ForwardedProposal::term). So this one need not be in force.
 inline constexpr ClusterVersion kProposalTermVersion = 4;
+// Every member knows the first and last revision of a block of keys (mvcc/counts.h).
+inline constexpr ClusterVersion kBlockRevisionsVersion = 5;
 
 // What the bytes of a record cost, in steps. A step is about a microsecond. Reading a record (a
 // key, version, event or block of counts) costs one step, and one more for each full

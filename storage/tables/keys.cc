@@ -47,7 +47,7 @@ void AddKeys(const etcdserverpb::TxnRequest& txn, std::vector<std::string_view>*
 Keys::Keys(Shared* shared)
     : shared_(*shared),
       writer_(*shared->engine, &shared->batch, &shared->state.digest, &shared->leases,
-              shared->block_keys) {
+              shared->block_keys, &shared->state.cluster_version) {
   shared->keys = this;
 }
 
@@ -55,7 +55,7 @@ mvcc::ReadState Keys::Before() const {
   const State& state = shared_.state;
   const bool planted = RAFTKV_MUTANT("txn-asks-the-physical-compaction");
   return {writer_.view(), state.revision, planted ? state.compaction_done : state.compacted,
-          /*settled=*/false};
+          /*settled=*/false, shared_.block_keys};
 }
 
 absl::Status Keys::Check(const Command& command, Meter* meter) {

@@ -116,7 +116,8 @@ TEST_F(OldCopy, ThatMadeAnotherHistoryInALaterTermIsFound) {
 TEST_F(OldCopy, OfAFollowerIsExcludedAndTheOthersGoOn) {
   TakeCopy(c);
   Fill(a, "acknowledged", 100);
-  // C must have acknowledged what its copy lacks. It may connect to the leader later than the puts are committed.
+  // C must have acknowledged what its copy lacks. It may connect to the leader later than the puts
+  // are committed.
   ASSERT_TRUE(cluster.MembersAreEqual());
   cluster.Kill(c);
   PutCopyBack(c);

@@ -40,7 +40,13 @@ inline const Rules& SmallRulesOf(ClusterVersion version) {
     rules.all_session_answer_bytes = 300;
     return rules;
   }();
-  static constexpr const Rules* kRules[] = {&kVersion1, &kVersion2, &kVersion3, &kVersion4};
+  static constexpr Rules kVersion5 = [] {
+    Rules rules = kVersion4;
+    rules.walked_steps = 11;
+    return rules;
+  }();
+  static constexpr const Rules* kRules[] = {&kVersion1, &kVersion2, &kVersion3, &kVersion4,
+                                            &kVersion5};
   static_assert(std::size(kRules) == kNewestVersion, "each version has small rules of its own");
   return *kRules[version - 1];
 }

@@ -35,6 +35,14 @@ std::string KeyName(int i) {
 
 class CountTest : public StoreTest {
  protected:
+  // The records have the revisions of blocks only from this version on.
+  CountTest() { Apply(RaiseCommand(kBlockRevisionsVersion)); }
+
+  static proto::Command RaiseCommand(ClusterVersion version) {
+    proto::Command command;
+    command.mutable_set_cluster_version()->set_version(version);
+    return command;
+  }
   void PutKeys(int from, int to, int batch = 100) {
     for (int i = from; i < to; i += batch) {
       std::vector<proto::Command> commands;
@@ -57,23 +65,55 @@ class CountTest : public StoreTest {
     EXPECT_TRUE(status.ok()) << status;
     return response;
   }
-  // Compares counts by blocks, count_only and with a limit, with a walk that collects all keys.
-  void CheckCount(RangeRequest request) const {
+  // All versions of each key, and whether the key exists at that version.
+  using Versions = std::map<std::string, std::map<Revision, bool>>;
+  Versions AllVersions() {
+    Versions versions;
+    for (const auto& [key, record] : Table(mvcc::kVersionTable)) {
+      versions[mvcc::UserKey(mvcc::VersionPrefix(key))][mvcc::VersionRevision(key)] =
+          !record.empty();
+    }
+    return versions;
+  }
+  static std::vector<std::string> LiveKeys(const Versions& versions, const RangeRequest& request) {
+    std::vector<std::string> live;
+    const bool to_the_end = request.range_end() == std::string(1, '\0');
+    for (auto key = versions.lower_bound(request.key());
+         key != versions.end() && (to_the_end || key->first < request.range_end()); ++key) {
+      auto after =
+          request.revision() == 0 ? key->second.end() : key->second.upper_bound(request.revision());
+      if (after != key->second.begin() && std::prev(after)->second) live.push_back(key->first);
+    }
+    return live;
+  }
+  static std::vector<std::string> Keys(const RangeResponse& response) {
+    std::vector<std::string> keys;
+    for (const auto& kv : response.kvs()) keys.push_back(kv.key());
+    return keys;
+  }
+  // Compares all keys, a page of them, and their counts, with the versions.
+  void CheckCount(RangeRequest request, const Versions& versions) const {
+    if (request.range_end().empty()) request.set_range_end(request.key() + '\0');
     request.set_keys_only(true);
+    std::vector<std::string> live = LiveKeys(versions, request);
+    const auto count = static_cast<int64_t>(live.size());
     const RangeResponse walk = Read(request);
-    ASSERT_EQ(walk.count(), walk.kvs_size());
+    ASSERT_EQ(Keys(walk), live) << request.ShortDebugString();
+    ASSERT_EQ(walk.count(), count);
     RangeRequest counting = request;
     counting.set_count_only(true);
-    ASSERT_EQ(Read(counting).count(), walk.count()) << request.ShortDebugString();
+    ASSERT_EQ(Read(counting).count(), count) << request.ShortDebugString();
     RangeRequest page = request;
     page.set_limit(7);
     const RangeResponse paged = Read(page);
-    ASSERT_EQ(paged.count(), walk.count()) << request.ShortDebugString();
-    ASSERT_EQ(paged.kvs_size(), std::min<int64_t>(7, walk.count()));
-    ASSERT_EQ(paged.more(), walk.count() > 7);
+    ASSERT_EQ(paged.count(), count) << request.ShortDebugString();
+    ASSERT_EQ(paged.more(), count > 7);
+    live.resize(std::min<size_t>(live.size(), 7));
+    ASSERT_EQ(Keys(paged), live);
   }
+  void CheckCount(const RangeRequest& request) { CheckCount(request, AllVersions()); }
   struct Block {
-    uint64_t keys = 0, dead = 0;
+    uint64_t keys = 0, dead = 0;  // the revisions are not compared
     friend bool operator==(const Block&, const Block&) = default;
     friend void PrintTo(const Block& b, std::ostream* out) { *out << b.keys << "+" << b.dead; }
   };
@@ -237,7 +277,7 @@ TEST_F(CountTest, AReadOfThePastPassesFewBlocks) {
   std::vector<std::string> live;
   for (int i = 0; i < kKeys; ++i) {
     Apply(PutCommand(KeyName(i), ""));
-    if (i % 500 == 7) {
+    if (i % 2'000 == 7) {
       live.push_back(KeyName(i));
     } else {
       if (i % 97 == 0) past.emplace_back(state_->revision(), live).second.push_back(KeyName(i));
@@ -288,7 +328,15 @@ TEST_F(CountTest, KnowsWhichKeysAreDead) {
     if (below(8) == 0) state_->Flush();
     if (below(8) == 0) Reopen(static_cast<uint64_t>(below(1 + disk_->batches_at_risk())));
     if (round % 10 == 0) CheckBlocks();  // also reopens the store: empty cache
-    CheckCount(Between(below(kKeys), below(kKeys)));
+    if (round % 3 != 0) continue;
+    const Versions versions = AllVersions();
+    for (int i = 0; i < 10; ++i) {
+      const Revision revision =
+          std::max(state_->compacted_revision(), state_->revision() - below(1 << below(14)));
+      CheckCount(Between(below(kKeys), below(kKeys), revision), versions);
+      CheckCount(Between(hot, hot + below(100), revision), versions);
+    }
+    CheckCount(Between(below(kKeys), below(kKeys)), versions);
   }
   CheckBlocks();
   Apply(DeleteCommand("k", "l"));
@@ -297,6 +345,8 @@ TEST_F(CountTest, KnowsWhichKeysAreDead) {
   EXPECT_EQ(Blocks(), (std::pair<int64_t, size_t>(1, 1)));
 }
 
+// Blocks of an earlier program may have more dead keys than were counted. When such a block is
+// removed, the block before it gets its keys.
 TEST_F(CountTest, ReadsCountsThatWereWrittenWithoutDeadKeys) {
   PutKeys(0, 3'000);
   Apply(DeleteCommand(KeyName(10), KeyName(2'990)));
@@ -318,9 +368,57 @@ TEST_F(CountTest, ReadsCountsThatWereWrittenWithoutDeadKeys) {
   CheckCount(AllKeys());
   PutKeys(0, 1'000);
   CheckCount(AllKeys());
+  PutKeys(1'200, 1'210);
+  const Revision compacted = state_->revision();
+  Apply(DeleteCommand(KeyName(1'200), KeyName(1'210)));
+  Apply(PutCommand("a", ""));
+  Apply(CompactCommand(compacted));
+  while (state_->compacting()) state_->CompactStep();
+  const Versions versions = AllVersions();
+  for (Revision revision = compacted; revision <= state_->revision(); ++revision) {
+    RangeRequest past = AllKeys();
+    past.set_revision(revision);
+    CheckCount(past, versions);
+    CheckCount(Between(900, 1'500, revision), versions);
+  }
   CompactAll();
   CheckBlocks();
   EXPECT_EQ(Blocks().first, 1'011);
+}
+
+TEST_F(CountTest, RevisionsOfBlocksAreSavedOnceAllMembersKnowThem) {
+  const auto with_revisions = [this] {
+    int count = 0;
+    for (const auto& [begin, record] : Table(mvcc::kCountTable)) {
+      std::string_view rest = record;
+      uint64_t number = 0;
+      CHECK(TakeVarint64(&rest, &number) && TakeVarint64(&rest, &number));
+      if (!rest.empty()) ++count;
+    }
+    return count;
+  };
+  disk_ = std::make_shared<MemoryDisk>();
+  Reopen();
+  Apply(RaiseCommand(kBlockRevisionsVersion - 1));
+  PutKeys(0, 2'000);
+  Apply(DeleteCommand(KeyName(700), KeyName(900)));
+  EXPECT_EQ(with_revisions(), 0);
+  const auto check_all = [this] {
+    const Versions versions = AllVersions();
+    for (Revision revision = 2; revision <= state_->revision(); revision += 61) {
+      CheckCount(Between(300, 1'700, revision), versions);
+    }
+  };
+  check_all();
+  Apply(RaiseCommand(kBlockRevisionsVersion));
+  EXPECT_EQ(with_revisions(), 0);
+  Apply(DeleteCommand(KeyName(100)));
+  EXPECT_EQ(with_revisions(), 1);
+  PutKeys(650, 2'500);
+  EXPECT_GT(with_revisions(), 1);
+  check_all();
+  Apply(DeleteCommand(KeyName(0), KeyName(2'000)));
+  check_all();
 }
 
 TEST_F(CountTest, OneBatchThatOverfillsABlockIsCutAFewPiecesAtATime) {
