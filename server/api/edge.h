@@ -44,7 +44,7 @@ inline constexpr size_t kUnsentBytesOfWorkers = 256 << 20;
 // What a read may cost on the loop's thread. A larger read runs again on a worker.
 inline const Limits kInlineLimits{.steps_max = 128, .answer_bytes_max = 64 << 10};
 // What a read may cost on one of `readers`: some 50 ms. A larger read runs again on one of
-// `long_readers`. A page of 500 keys out of twenty million costs less.
+// `long_readers`. A page of 500 keys out of fifteen million costs less.
 inline const Limits kShortRead{.steps_max = 32'768, .answer_bytes_max = 16 << 20};
 
 // How long a read may wait for a worker, and until clients have read earlier answers. Its own work
