@@ -9,11 +9,39 @@
 
 namespace raftkv::sim {
 
+namespace {
+
+// A switch, because the compiler then reports a kind without a name.
+const char* KindName(Fate::Kind kind) {
+  switch (kind) {
+    case Fate::Kind::kApplied:
+      return "applied";
+    case Fate::Kind::kTimedOut:
+      return "timed out";
+    case Fate::Kind::kLeaderLost:
+      return "leader lost";
+    case Fate::Kind::kConnectionLost:
+      return "connection lost";
+    case Fate::Kind::kTooManyRequests:
+      return "too many requests";
+    case Fate::Kind::kNotSupported:
+      return "not supported";
+    case Fate::Kind::kStopped:
+      return "stopped";
+    case Fate::Kind::kNotLeader:
+      return "not the leader";
+    case Fate::Kind::kBadTransferee:
+      return "bad transferee";
+    case Fate::Kind::kRejected:
+      return "rejected";
+  }
+  return "?";
+}
+
+}  // namespace
+
 std::string FateName(Fate fate) {
-  static constexpr const char* kNames[] = {"applied",         "timed out",         "leader lost",
-                                           "connection lost", "too many requests", "not supported",
-                                           "stopped"};
-  return absl::StrCat(kNames[static_cast<size_t>(fate.kind)],
+  return absl::StrCat(KindName(fate.kind),
                       fate != Fate::kApplied && fate.proposed ? ", unknown" : "");
 }
 
