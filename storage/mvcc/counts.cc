@@ -121,11 +121,11 @@ std::optional<int64_t> CountPart(const ReadState& state, KeyRange part,
 
 // What the records of the blocks say of a range at one revision.
 struct Blocks {
-  int64_t keys = 0;              // live keys that were counted
-  std::vector<KeyRange> parts;   // of blocks; nothing is known of these parts
-  std::vector<KeyRange> others;  // whole blocks whose live keys are not known for the revision
-  int64_t newest_of_others = 0;  // their live keys at the newest revision
-  int64_t size_of_others = 0;    // their keys, live and dead
+  int64_t keys = 0;               // live keys that were counted
+  std::vector<KeyRange> parts;    // of blocks; nothing is known of these parts
+  std::vector<KeyRange> unknown;  // whole blocks whose live keys are not known for the revision
+  int64_t newest_of_unknown = 0;  // their live keys at the newest revision
+  int64_t size_of_unknown = 0;    // their keys, live and dead
 };
 
 // Adds [begin, end) to the ranges, which are in order.
@@ -166,9 +166,9 @@ std::optional<Blocks> ReadBlocks(const ReadState& state, const KeyRange& range, 
       if (live) {
         result.keys += *live;
       } else {
-        Append(begin, end, &result.others);
-        result.newest_of_others += block.keys;
-        result.size_of_others += block.keys + block.dead;
+        Append(begin, end, &result.unknown);
+        result.newest_of_unknown += block.keys;
+        result.size_of_unknown += block.keys + block.dead;
       }
     } else if (!live) {
       Append(part.begin, part.end, &result.parts);
@@ -229,17 +229,18 @@ std::optional<int64_t> Count(const ReadState& state, const KeyRange& range, Revi
     return true;
   };
   if (!walk(std::move(blocks->parts))) return std::nullopt;
+  if (blocks->unknown.empty()) return keys;  // always so for the newest revision
   // If there are fewer events since `revision` than keys to walk, start from the newest count and
   // subtract what these events changed. Leave enough steps for the walk.
-  const int64_t events_max = std::min(meter->steps_left() / 2, blocks->size_of_others);
+  const int64_t events_max = std::min(meter->steps_left() / 2, blocks->size_of_unknown);
   if (state.revision - revision <= events_max) {
-    const auto growth = GrowthSince(state.view, blocks->others, revision, events_max, meter);
-    if (growth) return keys + blocks->newest_of_others - *growth;
+    const auto growth = GrowthSince(state.view, blocks->unknown, revision, events_max, meter);
+    if (growth) return keys + blocks->newest_of_unknown - *growth;
     if (meter->over()) return std::nullopt;
   }
   // Each key costs at least a step: do not begin a walk that cannot end.
-  if (blocks->size_of_others > meter->steps_left()) meter->Charge(blocks->size_of_others);
-  if (meter->over() || !walk(std::move(blocks->others))) return std::nullopt;
+  if (blocks->size_of_unknown > meter->steps_left()) meter->Charge(blocks->size_of_unknown);
+  if (meter->over() || !walk(std::move(blocks->unknown))) return std::nullopt;
   return keys;
 }
 
