@@ -289,9 +289,7 @@ TEST_F(CountTest, AReadOfThePastPassesFewBlocks) {
     RangeRequest request = AllKeys();
     request.set_revision(revision);
     const RangeResponse response = Read(request);
-    std::vector<std::string> keys;
-    for (const auto& kv : response.kvs()) keys.push_back(kv.key());
-    ASSERT_EQ(keys, expected) << "at revision " << revision;
+    ASSERT_EQ(Keys(response), expected) << "at revision " << revision;
     ASSERT_EQ(response.count(), expected.size());
     ASSERT_LT(Visits(request), kKeys / 2);
     request.set_count_only(true);
